@@ -1,0 +1,167 @@
+"""Fixed linear maps on a graph: adjacency and Laplacians in the normalisations of the field.
+
+With weights w, out-degree d_j = Σ_i w_ji and in-degree d'_i = Σ_j w_ji, loops left out,
+
+    combinatorial  L = D - A
+    sym            L = I - D^{-1/2} A D^{-1/2}
+    rw             L = I - D^{-1} A
+    gcn            D̂^{-1/2} (A + I) D̂^{-1/2}, degrees over targets, one loop a node (weight 2 if improved)
+
+as in `torch_geometric.utils.get_laplacian` and `gcn_norm`: a node without edges has degree 0, whose inverse counts as
+0. Weights are worked out in float64 and kept per dtype, so that a float32 layer sees them rounded once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from gconv.domains.structure import Structure
+
+if TYPE_CHECKING:
+    from gconv.domains.graph import Graph
+
+Normalization = Literal["sym", "rw"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Stencil:
+    """An operator on a regular grid in factors: y = diagonal ⊙ x + left ⊙ (kernel ∗ (right ⊙ x)).
+
+    `kernel` has three taps an axis; a factor that is None counts as ones (`diagonal`: as zeros).
+    """
+
+    size: tuple[int, ...]
+    periodic: bool
+    kernel: Tensor
+    diagonal: Tensor | None = None
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> Stencil:
+        """The same factors in another dtype."""
+        tensors = (None if t is None else t.to(dtype) for t in (self.kernel, self.diagonal, self.left, self.right))
+        return Stencil(self.size, self.periodic, *tensors)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A sparse N×N matrix with fixed values: y[target] = Σ weight · x[source] over the edges of `structure`."""
+
+    name: str
+    structure: Structure
+    weight: Tensor
+    stencil: Stencil | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.structure.num_targets
+
+    @cached_property
+    def symmetric(self) -> bool:
+        """Whether the matrix equals its transpose, to rounding."""
+        n, structure = self.num_nodes, self.structure
+        keys = structure.target * n + structure.source, structure.source * n + structure.target
+        values = []
+        for key in keys:
+            unique, inverse = torch.unique(key, return_inverse=True)
+            values.append((unique, self.weight.new_zeros(unique.shape).index_add_(0, inverse, self.weight)))
+        (rows, left), (columns, right) = values
+        scale = float(self.weight.abs().max()) if self.weight.numel() else 0.0
+        return torch.equal(rows, columns) and torch.allclose(left, right, rtol=0.0, atol=1e-12 * scale)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, torch.dtype], Tensor | Stencil]:
+        return {}
+
+    def values(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The weights in the order of the sorted rows, and of the sorted columns."""
+        for name, rows in (("rows", self.structure.rows), ("columns", self.structure.columns)):
+            if (name, dtype) not in self._kept:
+                self._kept[name, dtype] = self.weight[rows.order].to(dtype)
+        return self._kept["rows", dtype], self._kept["columns", dtype]  # pyright: ignore[reportReturnType]
+
+    def dense(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The matrix itself, `(N, N)`, row = target."""
+        if ("dense", dtype) not in self._kept:
+            matrix = self.weight.new_zeros(self.num_nodes, self.num_nodes)
+            matrix.index_put_((self.structure.target, self.structure.source), self.weight, accumulate=True)
+            self._kept["dense", dtype] = matrix.to(dtype)
+        return self._kept["dense", dtype]  # pyright: ignore[reportReturnType]
+
+    def factors(self, dtype: torch.dtype) -> Stencil:
+        """The factors of the stencil form."""
+        assert self.stencil is not None
+        if ("stencil", dtype) not in self._kept:
+            self._kept["stencil", dtype] = self.stencil.to(dtype)
+        return self._kept["stencil", dtype]  # pyright: ignore[reportReturnType]
+
+
+def inverse_power(degree: Tensor, power: float) -> Tensor:
+    """`degree ** power` with 0 for a degree of 0, whose gradient is 0 as well.
+
+    Raises:
+        ValueError: for a negative degree, of which there is no root.
+    """
+    if bool((degree < 0).any()):
+        node = int((degree < 0).nonzero()[0])
+        raise ValueError(f"node {node} has negative degree {float(degree[node]):g}: no normalisation; mend its weights")
+    positive = degree > 0
+    return torch.where(positive, degree, torch.ones_like(degree)).pow(power) * positive
+
+
+def degrees(structure: Structure, weight: Tensor, over: Tensor) -> Tensor:
+    """The weights summed over the edges that name a node in `over`."""
+    return weight.new_zeros(structure.num_targets).index_add(0, over, weight)
+
+
+def edge_weights(graph: Graph, dtype: torch.dtype = torch.float64) -> Tensor:
+    """The graph's weights, or ones."""
+    if graph.edge_weight is None:
+        return torch.ones(graph.num_edges, dtype=dtype, device=graph.device)
+    return graph.edge_weight.to(dtype)
+
+
+def laplacian_weights(graph: Graph, weight: Tensor, normalization: Normalization) -> tuple[Structure, Tensor]:
+    """The Laplacian's structure (one loop a node, last) and its weights, differentiable in `weight`."""
+    structure, kept = graph.structure.with_loops
+    weight = weight[kept]
+    source, target = structure.source[: kept.numel()], structure.target[: kept.numel()]
+    degree = degrees(structure, weight, source)
+    if normalization is None:
+        return structure, torch.cat([-weight, degree])
+    if normalization == "sym":
+        root = inverse_power(degree, -0.5)
+        scaled = root[source] * weight * root[target]
+    else:
+        scaled = inverse_power(degree, -1.0)[source] * weight
+    return structure, torch.cat([-scaled, torch.ones_like(degree)])
+
+
+def gcn_weights(graph: Graph, weight: Tensor, improved: bool, add_self_loops: bool) -> tuple[Structure, Tensor]:
+    """GCN's structure and weights, differentiable in `weight`; a loop that is there keeps its own weight."""
+    structure = graph.structure
+    if add_self_loops:
+        loops = weight.new_full((graph.num_nodes,), 2.0 if improved else 1.0)
+        own = (structure.source == structure.target).nonzero().squeeze(1)
+        loops = loops.index_put((structure.source[own],), weight[own])
+        structure, kept = structure.with_loops
+        weight = torch.cat([weight[kept], loops])
+    root = inverse_power(degrees(structure, weight, structure.target), -0.5)
+    return structure, root[structure.source] * weight * root[structure.target]
+
+
+def lattice_stencil(graph: Graph) -> Stencil | None:
+    """The unweighted adjacency of a regular grid as a stencil; None for every other graph."""
+    lattice = graph.lattice
+    if lattice is None or not lattice.offsets or graph.edge_weight is not None or lattice.grid.ndim > 3:
+        return None
+    kernel = torch.zeros((3,) * lattice.grid.ndim, dtype=torch.float64, device=graph.device)
+    for offset in lattice.offsets:
+        kernel[tuple(step + 1 for step in offset)] = 1.0
+    return Stencil(lattice.grid.size, lattice.grid.periodic, kernel)

@@ -1,0 +1,210 @@
+"""What depends on the graph alone, computed once and kept with it: operators, λmax, Fourier bases, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from gconv.domains.operators import (
+    Normalization,
+    Operator,
+    edge_weights,
+    gcn_weights,
+    inverse_power,
+    laplacian_weights,
+    lattice_stencil,
+)
+from gconv.domains.spectrum import CosineBasis, DenseBasis, FourierBasis, TorusBasis
+
+if TYPE_CHECKING:
+    from gconv.domains.graph import Graph
+
+T = TypeVar("T")
+
+NORMALIZATIONS = (None, "sym", "rw")
+
+
+def check_normalization(normalization: object) -> None:
+    """Refuse what is no Laplacian's normalisation.
+
+    Raises:
+        ValueError: naming the choices.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization is None, 'sym' or 'rw'; got {normalization!r}")
+
+
+class Plan:
+    """The store of a graph's precomputed parts. Made by `graph.plan`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._kept: dict[Hashable, Any] = {}
+
+    def keep(self, key: Hashable, build: Callable[[], T]) -> T:
+        """The value kept under `key`, built on the first call.
+
+        Raises:
+            RuntimeError: if it would have to be built while a compiler traces, where plans must stand before.
+        """
+        if key not in self._kept:
+            if torch.compiler.is_compiling():
+                raise RuntimeError(
+                    f"the plan {key!r} of {self._graph!r} does not stand yet; call the layer once before compiling or "
+                    "exporting it, or wrap the model in bind(model, graph), which does"
+                )
+            with torch.no_grad():
+                self._kept[key] = build()
+        return self._kept[key]
+
+    def adjacency(self) -> Operator:
+        """A: the weights of the edges themselves."""
+        graph = self._graph
+        return self.keep(
+            "adjacency",
+            lambda: Operator("adjacency", graph.structure, edge_weights(graph), lattice_stencil(graph)),
+        )
+
+    def laplacian(self, normalization: Normalization = None) -> Operator:
+        """L in the given normalisation (module docstring of `operators`)."""
+        check_normalization(normalization)
+        return self.keep(("laplacian", normalization), lambda: self._laplacian(normalization))
+
+    def _laplacian(self, normalization: Normalization) -> Operator:
+        graph = self._graph
+        structure, weight = laplacian_weights(graph, edge_weights(graph), normalization)
+        stencil = lattice_stencil(graph)
+        if stencil is not None and graph.num_edges:
+            degree = torch.bincount(graph.edge_index[0], minlength=graph.num_nodes).double()
+            loops = torch.bincount(graph.edge_index[0][graph.edge_index[0] == graph.edge_index[1]], minlength=1)
+            minus = replace(stencil, kernel=-stencil.kernel)
+            if int(loops.sum()):  # a periodic axis of one cell: loops, which the Laplacian leaves out
+                stencil = None
+            elif normalization is None:
+                stencil = replace(minus, diagonal=degree)
+            elif normalization == "sym":
+                root = inverse_power(degree, -0.5)
+                stencil = replace(minus, diagonal=torch.ones_like(degree), left=root, right=root)
+            else:
+                stencil = replace(minus, diagonal=torch.ones_like(degree), right=inverse_power(degree, -1.0))
+        return Operator(f"laplacian[{normalization}]", structure, weight, stencil)
+
+    def lambda_max(self, normalization: Normalization = None) -> float:
+        """The largest eigenvalue of the (symmetrised) Laplacian; 2 bounds it where normalised."""
+        check_normalization(normalization)
+        return self.keep(("lambda_max", normalization), lambda: self._lambda_max(normalization))
+
+    def _lambda_max(self, normalization: Normalization) -> float:
+        import numpy as np
+        import scipy.sparse as sp
+        from scipy.sparse.linalg import eigsh
+
+        graph = self._graph
+        if graph.grid is not None and self._analytic(normalization):
+            return float(self.fourier(normalization).eigenvalues.max())
+        operator = self.laplacian(normalization)
+        structure = operator.structure
+        entries = operator.weight.cpu().numpy(), (structure.target.cpu().numpy(), structure.source.cpu().numpy())
+        matrix = sp.coo_matrix(entries, shape=(operator.num_nodes,) * 2).tocsr()
+        matrix = (matrix + matrix.T) / 2
+        if operator.num_nodes < 64:
+            return float(np.linalg.eigvalsh(matrix.toarray())[-1])
+        start = np.random.default_rng(0).standard_normal(operator.num_nodes)
+        return float(eigsh(matrix, k=1, which="LA", return_eigenvectors=False, v0=start)[0])
+
+    def chebyshev(self, normalization: Normalization, lambda_max: float | None) -> Operator:
+        """2 L / λmax - I. λmax None: twice the largest entry of L, PyG's rule, which is 2 for 'sym'."""
+        check_normalization(normalization)
+        return self.keep(("chebyshev", normalization, lambda_max), lambda: self._chebyshev(normalization, lambda_max))
+
+    def _chebyshev(self, normalization: Normalization, lambda_max: float | None) -> Operator:
+        lap = self.laplacian(normalization)
+        scale, weight = chebyshev_weights(lap.weight, lap.structure.num_targets, lambda_max)
+        stencil = lap.stencil
+        if stencil is not None:
+            assert stencil.diagonal is not None
+            diagonal = stencil.diagonal * float(scale) - 1
+            stencil = replace(
+                stencil,
+                kernel=stencil.kernel * float(scale),
+                diagonal=diagonal if bool(diagonal.any()) else None,
+            )
+        return Operator(f"chebyshev[{normalization}, λmax={lambda_max}]", lap.structure, weight, stencil)
+
+    def gcn(self, improved: bool = False, add_self_loops: bool = True) -> Operator:
+        """D̂^{-1/2} Â D̂^{-1/2} (Kipf and Welling, equation 2)."""
+        return self.keep(("gcn", improved, add_self_loops), lambda: self._gcn(improved, add_self_loops))
+
+    def _gcn(self, improved: bool, add_self_loops: bool) -> Operator:
+        graph = self._graph
+        structure, weight = gcn_weights(graph, edge_weights(graph), improved, add_self_loops)
+        stencil = lattice_stencil(graph)
+        if stencil is not None and not bool((graph.edge_index[0] == graph.edge_index[1]).any()):
+            loop = (2.0 if improved else 1.0) * add_self_loops
+            degree = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).double() + loop
+            root = inverse_power(degree, -0.5)
+            stencil = replace(stencil, diagonal=loop * root * root if loop else None, left=root, right=root)
+        else:
+            stencil = None
+        return Operator(f"gcn[improved={improved}, loops={add_self_loops}]", structure, weight, stencil)
+
+    def fourier(self, normalization: Normalization = None) -> FourierBasis:
+        """The eigenbasis of the Laplacian: analytic on a 4-neighbour grid, else by scipy's symmetric solver.
+
+        Raises:
+            ValueError: if the Laplacian is not symmetric (directed edges, 'rw').
+        """
+        check_normalization(normalization)
+        return self.keep(("fourier", normalization), lambda: self._fourier(normalization))
+
+    def _analytic(self, normalization: Normalization) -> bool:
+        lattice = self._graph.lattice
+        plain = lattice is not None and self._graph.edge_weight is None and normalization is None
+        return plain and lattice is not None and lattice.neighbors == 2 * lattice.grid.ndim
+
+    def _fourier(self, normalization: Normalization) -> FourierBasis:
+        graph = self._graph
+        if graph.grid is not None and self._analytic(normalization):
+            return (TorusBasis if graph.grid.periodic else CosineBasis).of(graph.grid, graph.device)
+        operator = self.laplacian(normalization)
+        if not operator.symmetric:
+            raise ValueError(
+                f"{operator.name} of {graph!r} is not symmetric, so it has no orthonormal Fourier basis; make the "
+                "edges undirected, and take normalization None or 'sym'"
+            )
+        return DenseBasis.of(operator.dense())
+
+    def explain(self) -> str:
+        """What stands in this plan, a line each; operators with the forms that can run them.
+
+        >>> from gconv import grid_graph
+        >>> graph = grid_graph((4, 4))
+        >>> _ = graph.plan.gcn()
+        >>> print(graph.plan.explain())
+        Graph(4×4 grid, num_nodes=16, num_edges=84)
+          gcn[improved=False, loops=True]: 100 entries; forms gather, dense, portable, stencil
+        """
+        lines = [repr(self._graph)]
+        for key, value in self._kept.items():
+            if isinstance(value, Operator):
+                forms = ["gather", "dense", "portable"] + ["stencil"] * (value.stencil is not None)
+                lines.append(f"  {value.name}: {value.structure.num_edges} entries; forms {', '.join(forms)}")
+            else:
+                shown = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else repr(value)
+                lines.append(f"  {', '.join(map(str, key)) if isinstance(key, tuple) else key}: {shown}")
+        return "\n".join(lines)
+
+
+def chebyshev_weights(
+    laplacian: torch.Tensor, num_nodes: int, lambda_max: float | torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """2 / λmax, and the weights of 2 L / λmax - I, with the loops of L last; differentiable."""
+    bound = 2.0 * laplacian.max() if lambda_max is None else lambda_max
+    bound = torch.as_tensor(bound, dtype=laplacian.dtype, device=laplacian.device)
+    # Without edges λmax is 0 and L vanishes: what is left is -I.
+    scale = torch.where(bound > 0, 2.0 / torch.where(bound > 0, bound, torch.ones_like(bound)), torch.zeros_like(bound))
+    minus = torch.cat([laplacian.new_zeros(laplacian.numel() - num_nodes), laplacian.new_ones(num_nodes)])
+    return scale, laplacian * scale - minus

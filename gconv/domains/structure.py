@@ -1,0 +1,100 @@
+"""Edges sorted once: what every sum over neighbours needs to know of a graph, whatever the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# Entries of the index that one call of the row-gather works on: several signals at once when the graph is small, so
+# that the cost of a call is spread, few enough that their rows stay in the cache.
+_BLOCK_ENTRIES = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A sparse matrix in compressed rows, without its values: row r gathers `index[offsets[r]:offsets[r + 1]]`.
+
+    `order` says which edge an entry came from. The index is kept for `block` signals lying one after the other.
+    """
+
+    order: Tensor
+    index: Tensor
+    offsets: Tensor
+    num_rows: int
+    num_columns: int
+    block: int
+
+    @classmethod
+    def build(cls, rows: Tensor, columns: Tensor, num_rows: int, num_columns: int) -> Rows:
+        """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run."""
+        order = torch.argsort(rows, stable=True)
+        counts = torch.bincount(rows, minlength=num_rows)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        entries = rows.numel()
+        block = max(1, min(64, _BLOCK_ENTRIES // max(entries, num_rows, 1)))
+        fits = block * max(num_columns, entries + 1) < torch.iinfo(torch.int32).max
+        kind = torch.int32 if fits else torch.int64
+        signal = torch.arange(block, device=rows.device)[:, None]
+        index = (columns[order] + signal * num_columns).flatten()
+        starts = torch.cat([(offsets[:-1] + signal * entries).flatten(), offsets[-1:] * block])
+        return cls(order, index.to(kind), starts.to(kind), num_rows, num_columns, block)
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A directed, possibly bipartite edge set with its sorted rows, both ways. Parallel edges count severally."""
+
+    source: Tensor
+    target: Tensor
+    num_sources: int
+    num_targets: int
+
+    @property
+    def num_edges(self) -> int:
+        """The number of edges."""
+        return self.source.numel()
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Targets gather from sources."""
+        return Rows.build(self.target, self.source, self.num_targets, self.num_sources)
+
+    @cached_property
+    def columns(self) -> Rows:
+        """Sources gather from targets: the transposed matrix, for backward."""
+        return Rows.build(self.source, self.target, self.num_sources, self.num_targets)
+
+    @cached_property
+    def with_loops(self) -> tuple[Structure, Tensor]:
+        """The edges between different nodes, then one loop a node; and which of these edges they are."""
+        kept = (self.source != self.target).nonzero().squeeze(1)
+        nodes = torch.arange(self.num_targets, device=self.source.device)
+        source, target = torch.cat([self.source[kept], nodes]), torch.cat([self.target[kept], nodes])
+        return Structure(source, target, self.num_sources, self.num_targets), kept
+
+    @cached_property
+    def _expansions(self) -> dict[tuple[str, int], Structure]:
+        return {}
+
+    def kernels(self, count: int) -> Structure:
+        """Edge e and kernel k as one edge `e * count + k`, into row (target, k)."""
+        return self._expanded("kernels", count)
+
+    def heads(self, count: int) -> Structure:
+        """Edge e and head h as one edge `e * count + h`, from (source, h) to (target, h)."""
+        return self._expanded("heads", count)
+
+    def _expanded(self, kind: str, count: int) -> Structure:
+        key = kind, count
+        if key not in self._expansions:
+            copies = torch.arange(count, device=self.source.device)
+            target = (self.target[:, None] * count + copies).flatten()
+            if kind == "heads":
+                source, num_sources = (self.source[:, None] * count + copies).flatten(), self.num_sources * count
+            else:
+                source, num_sources = self.source.repeat_interleave(count), self.num_sources
+            self._expansions[key] = Structure(source, target, num_sources, self.num_targets * count)
+        return self._expansions[key]

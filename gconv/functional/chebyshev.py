@@ -1,0 +1,120 @@
+"""Filters that are polynomials of an operator: y = Σ_k T_k(L̃) x W_k, with T_k the Chebyshev polynomials.
+
+    T_0 = 1,  T_1(λ) = λ,  T_k(λ) = 2 λ T_{k-1}(λ) - T_{k-2}(λ)
+
+Two forms, equal to rounding:
+
+    recurrence   K - 1 sums over neighbours, then one dense product          any graph
+    eigenbasis   U diag(Σ_k T_k(λ̃) W_k) U^T x: two transforms and one        undirected graphs of a grid, which many
+                 product an eigenvalue, whatever K                           signals share, so that the basis pays
+
+Reference: Hammond, Vandergheynst and Gribonval, Wavelets on graphs via spectral graph theory (2011), section 6.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gconv.domains.graph import Graph
+from gconv.domains.operators import Normalization, Operator
+from gconv.domains.structure import Structure
+from gconv.functional.forms import pick
+from gconv.functional.propagate import propagate
+
+# Nanoseconds on the CPU, the ratio of which decides (measured: benchmarks/forms.py): an edge visited, with a number
+# gathered and added for it, and a multiply-add of a dense product.
+_EDGE, _EDGE_NUMBER, _DENSE = 2.0, 0.065, 0.02
+_LARGEST_BASIS = 2048
+
+
+def polynomials(x: Tensor, operator: Operator | Structure, weight: Tensor | None, count: int) -> list[Tensor]:
+    """T_0(L̃) x ... T_{count-1}(L̃) x, each of the shape of `x`; `weight` where a bare structure brings none."""
+    terms = [x]
+    if count > 1:
+        terms.append(propagate(x, operator, weight))
+    while len(terms) < count:
+        terms.append(2 * propagate(terms[-1], operator, weight) - terms[-2])
+    return terms
+
+
+def by_recurrence(x: Tensor, operator: Operator | Structure, weight: Tensor | None, coefficients: Tensor) -> Tensor:
+    """Σ_k T_k(L̃) x W_k with `coefficients` `(K, C_in, C_out)`."""
+    terms = polynomials(x, operator, weight, coefficients.shape[0])
+    return torch.cat(terms, -1) @ coefficients.flatten(0, 1)
+
+
+def chebyshev_values(eigenvalues: Tensor, count: int) -> Tensor:
+    """T_k(λ̃) of scaled eigenvalues, `(N,) -> (N, count)`.
+
+    >>> chebyshev_values(torch.tensor([0.5]), 4)
+    tensor([[ 1.0000,  0.5000, -0.5000, -1.0000]])
+    """
+    values = [torch.ones_like(eigenvalues), eigenvalues]
+    while len(values) < count:
+        values.append(2 * eigenvalues * values[-1] - values[-2])
+    return torch.stack(values[:count], -1)
+
+
+def by_eigenbasis(
+    x: Tensor, graph: Graph, normalization: Normalization, lambda_max: float | None, coefficients: Tensor
+) -> Tensor:
+    """The same filter on the Fourier basis."""
+    count, _, _ = coefficients.shape
+    basis = graph.plan.fourier(normalization)
+
+    def response() -> Tensor:
+        bound = lambda_max
+        if bound is None:
+            bound = 2.0 * float(graph.plan.laplacian(normalization).weight.max())
+        scaled = 2 * basis.eigenvalues / bound - 1 if bound > 0 else -torch.ones_like(basis.eigenvalues)
+        return chebyshev_values(scaled, count).to(x.dtype)
+
+    values = graph.plan.keep(("chebyshev values", normalization, lambda_max, count, x.dtype), response)
+    return spectral_filter(x, graph, normalization, torch.tensordot(values, coefficients, dims=1))
+
+
+def spectral_filter(x: Tensor, graph: Graph, normalization: Normalization, response: Tensor) -> Tensor:
+    """U G U^H x with a matrix G an eigenvalue: `response` `(N, C_in, C_out)`; `(..., N, C_in) -> (..., N, C_out)`."""
+    basis = graph.plan.fourier(normalization)
+    spectrum = basis.transform(x)
+    out = basis.inverse(torch.einsum("...ni,nio->...no", spectrum, response.to(spectrum.dtype)))
+    return out.real if out.is_complex() else out
+
+
+def chebyshev_filter(
+    x: Tensor,
+    graph: Graph,
+    coefficients: Tensor,
+    normalization: Normalization = "sym",
+    lambda_max: float | None = None,
+    form: str | None = None,
+) -> Tensor:
+    """Σ_k T_k(2 L / λmax - I) x W_k, in the cheaper form for this plan.
+
+    Args:
+        x: `(..., N, C_in)`. coefficients: W, `(K, C_in, C_out)`. normalization, lambda_max: of `graph.plan.chebyshev`.
+        form: 'recurrence', 'eigenbasis', or None for the engine's choice.
+
+    Raises:
+        ValueError: for 'eigenbasis' on a graph that has none.
+
+    >>> from gconv import grid_graph
+    >>> chebyshev_filter(torch.ones(1, 16, 2), grid_graph((4, 4)), torch.ones(3, 2, 5)).shape
+    torch.Size([1, 16, 5])
+    """
+    able = ("recurrence", "eigenbasis") if normalization != "rw" else ("recurrence",)
+    chosen = pick(form, able, _cheaper(graph, coefficients, normalization))
+    if chosen == "eigenbasis":
+        return by_eigenbasis(x, graph, normalization, lambda_max, coefficients)
+    return by_recurrence(x, graph.plan.chebyshev(normalization, lambda_max), None, coefficients)
+
+
+def _cheaper(graph: Graph, coefficients: Tensor, normalization: Normalization) -> str:
+    if graph.lattice is None or normalization == "rw" or graph.num_nodes > _LARGEST_BASIS:
+        return "recurrence"
+    count, cin, cout = coefficients.shape
+    nodes, dense = graph.num_nodes, graph.num_nodes * cin * cout * _DENSE
+    basis = nodes * nodes * (cin + cout) * _DENSE + dense
+    steps = (count - 1) * graph.num_edges * (_EDGE + cin * _EDGE_NUMBER) + count * dense
+    return "eigenbasis" if basis < steps else "recurrence"

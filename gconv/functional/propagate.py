@@ -1,0 +1,144 @@
+"""`propagate`: the one way in which a layer reaches the neighbours of its nodes.
+
+    weighted sum   y[t]    = Σ_{e into t} w[e] x[source(e)]            weight None or (E,),  (..., N, C) -> (..., N, C)
+    heads          y[t, h] = Σ_{e into t} w[e, h] x[source(e), h]      weight (E, H),  (..., N, H, C) -> (..., N, H, C)
+    kernels        y[t, k] = Σ_{e into t} w[e, k] x[source(e)]         weight (E, K),  (..., N, C) -> (..., N, K, C)
+
+All signals share one graph; no `(E, C)` intermediate is made by the forms that the engine chooses. Cost: E · C
+multiply-adds a signal (heads: E · H · C, kernels: E · K · C). Derivatives: by `x` and by `weight`, any order.
+
+The forms of a weighted sum, equal to rounding:
+
+    gather     rows sorted by target, gathered and summed without a store between (`rows`)
+    stencil    y = diagonal ⊙ x + left ⊙ (kernel ∗ (right ⊙ x)), a depthwise convolution: operators of regular grids
+    dense      the matrix itself: small graphs
+    portable   plain `index_add`: needs no plan, and exports to formats that know no custom operator
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gconv.domains.graph import Graph
+from gconv.domains.operators import Operator, Stencil
+from gconv.domains.structure import Structure
+from gconv.functional.forms import pick
+from gconv.functional.rows import gather, gather_sorted
+
+# Measured on the CPU, forward and backward (benchmarks/forms.py): up to so many nodes a dense product is the fastest,
+# beyond them the stencil up to so many channels, and then the gather.
+_DENSE_NODES = 64
+_STENCIL_CHANNELS = 16
+
+
+def propagate(
+    x: Tensor,
+    graph: Graph | Structure | Operator,
+    weight: Tensor | None = None,
+    *,
+    kernels: bool = False,
+    form: str | None = None,
+) -> Tensor:
+    """Sum over neighbours, in one of the three shapes of the module's docstring.
+
+    Args:
+        x: the signal or signals, `(..., N, C)`; for heads `(..., N, H, C)`.
+        graph: the edges; or an operator, which brings its own weights.
+        weight: None (ones), `(E,)`, `(E, H)`, or with `kernels` `(E, K)`; in the order of the edges.
+        kernels: read a two-dimensional weight as kernels, not as heads.
+        form: force one; None for the engine's choice, or what `force_form` says.
+
+    Raises:
+        ValueError: for shapes that do not fit, or a form that cannot run here.
+
+    >>> graph = Graph(torch.tensor([[0, 1, 1], [1, 0, 2]]))
+    >>> propagate(torch.tensor([[1.0], [2.0], [4.0]]), graph).squeeze(-1)
+    tensor([2., 1., 2.])
+    """
+    if isinstance(graph, Operator):
+        if weight is not None:
+            raise ValueError("an operator has its own weights; pass the graph to use others")
+        return _apply(x, graph, form)
+    structure = graph.structure if isinstance(graph, Graph) else graph
+    if weight is not None and weight.dim() == 2:
+        return _kernels(x, structure, weight, form) if kernels else _heads(x, structure, weight, form)
+    if weight is not None and weight.shape != (structure.num_edges,):
+        raise ValueError(f"weight has shape (E,) = ({structure.num_edges},) here, got {tuple(weight.shape)}")
+    return _sum(x, structure, weight, form)
+
+
+def _signals(x: Tensor, num_nodes: int, name: str = "x") -> Tensor:
+    if x.dim() < 2 or x.shape[-2] != num_nodes:
+        raise ValueError(f"{name} has shape (..., {num_nodes}, channels) on this graph, got {tuple(x.shape)}")
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def _sum(x: Tensor, structure: Structure, weight: Tensor | None, form: str | None) -> Tensor:
+    signals = _signals(x, structure.num_sources)
+    chosen = pick(form, ("gather", "portable"), "gather")
+    out = gather(signals, structure, weight) if chosen == "gather" else portable(signals, structure, weight)
+    return out.reshape(*x.shape[:-2], *out.shape[-2:])
+
+
+def _heads(x: Tensor, structure: Structure, weight: Tensor, form: str | None) -> Tensor:
+    heads = weight.shape[1]
+    if weight.shape[0] != structure.num_edges or x.dim() < 3 or x.shape[-2] != heads:
+        raise ValueError(
+            f"weight (E, H) with E = {structure.num_edges} goes with x (..., N, H, C); got {tuple(weight.shape)} and "
+            f"{tuple(x.shape)}"
+        )
+    out = _sum(x.flatten(-3, -2), structure.heads(heads), weight.reshape(-1), form)
+    return out.unflatten(-2, (structure.num_targets, heads))
+
+
+def _kernels(x: Tensor, structure: Structure, weight: Tensor, form: str | None) -> Tensor:
+    count = weight.shape[1]
+    if weight.shape[0] != structure.num_edges:
+        raise ValueError(f"weight has shape (E, K) with E = {structure.num_edges}, got {tuple(weight.shape)}")
+    out = _sum(x, structure.kernels(count), weight.reshape(-1), form)
+    return out.unflatten(-2, (structure.num_targets, count))
+
+
+def _apply(x: Tensor, operator: Operator, form: str | None) -> Tensor:
+    signals = _signals(x, operator.num_nodes)
+    able = ("gather", "dense", "portable") + ("stencil",) * (operator.stencil is not None)
+    choice = "gather"
+    if operator.num_nodes <= _DENSE_NODES:
+        choice = "dense"
+    elif operator.stencil is not None and x.shape[-1] <= _STENCIL_CHANNELS:
+        choice = "stencil"
+    chosen = pick(form, able, choice)
+    if chosen == "dense":
+        out = torch.matmul(operator.dense(x.dtype), signals)
+    elif chosen == "stencil":
+        out = _stencil(signals, operator.factors(x.dtype))
+    elif chosen == "portable":
+        out = portable(signals, operator.structure, operator.weight.to(x.dtype))
+    else:
+        out = gather_sorted(signals, operator.structure, *operator.values(x.dtype))
+    return out.reshape(x.shape)
+
+
+def portable(x: Tensor, structure: Structure, weight: Tensor | None) -> Tensor:
+    """The weighted sum as plain torch operations: a gather of `(S, E, C)`, then `index_add`."""
+    messages = x.index_select(1, structure.source)
+    messages = messages if weight is None else messages * weight[:, None]
+    return x.new_zeros(x.shape[0], structure.num_targets, x.shape[2]).index_add(1, structure.target, messages)
+
+
+def _stencil(x: Tensor, factors: Stencil) -> Tensor:
+    """The stencil form; signals `(S, N, C)` are channels-last pictures, so nothing is copied."""
+    scaled = x if factors.right is None else x * factors.right[:, None]
+    picture = scaled.unflatten(1, factors.size).movedim(-1, 1)
+    ndim, channels = len(factors.size), x.shape[2]
+    kernel = factors.kernel.expand(channels, 1, *factors.kernel.shape)
+    operator = (F.conv1d, F.conv2d, F.conv3d)[ndim - 1]
+    if factors.periodic:
+        out = operator(F.pad(picture, [1, 1] * ndim, mode="circular"), kernel, groups=channels)
+    else:
+        out = operator(picture, kernel, padding=1, groups=channels)
+    out = out.movedim(1, -1).flatten(1, -2)
+    out = out if factors.left is None else out * factors.left[:, None]
+    return out if factors.diagonal is None else torch.addcmul(out, x, factors.diagonal[:, None])

@@ -1,0 +1,61 @@
+"""Batch normalisation of signals on graphs.
+
+    y[i, c] = γ[c] (x[i, c] - mean[c]) / sqrt(var[c] + ε) + β[c]
+
+with mean and variance over all nodes of all signals (in training) or running averages (in evaluation): on a grid's
+graph what batch normalisation is on the grid. Shapes: `(N, C)` or `(B, N, C)` to the same.
+Reference: Ioffe and Szegedy, Batch normalization (2015).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gconv.layer import GraphLayer, GraphLike
+
+
+class BatchNorm(GraphLayer):
+    """`torch_geometric.nn.BatchNorm`: same arguments, same state dict, same numbers, for many signals too.
+
+    Args:
+        in_channels: channels of a node.
+        eps: ε. momentum: the weight of a new batch in the running averages. affine: learn γ and β.
+        track_running_stats: keep running averages.
+        allow_single_element: pass one single node through in training, where it has no variance.
+
+    >>> import torch
+    >>> from gconv import grid_graph
+    >>> BatchNorm(3)(torch.ones(2, 16, 3), grid_graph((4, 4))).shape
+    torch.Size([2, 16, 3])
+    """
+
+    kind = "normalisation"
+    reference = "Ioffe and Szegedy (2015)"
+
+    def __init__(
+        self,
+        in_channels: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        allow_single_element: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.module = nn.BatchNorm1d(in_channels, eps, momentum, affine, track_running_stats)
+        self.allow_single_element = allow_single_element
+
+    def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
+        """The normalised signal; a graph may be left out, since no neighbour is read."""
+        if edge_index is not None:
+            self.resolve(x, edge_index)
+        rows = x.reshape(-1, x.shape[-1])
+        if self.allow_single_element and rows.shape[0] <= 1:
+            module = self.module
+            out = nn.functional.batch_norm(
+                rows, module.running_mean, module.running_var, module.weight, module.bias, False, 0.0, module.eps
+            )
+        else:
+            out = self.module(rows)
+        return out.reshape(x.shape)

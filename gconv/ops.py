@@ -1,0 +1,200 @@
+"""`GraphOps`: the family of layers from which a recipe written for pictures is built on a graph."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gconv.norm import BatchNorm
+from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
+from gconv.spatial import DirectionalConv, GMMConv
+from gconv.spectral import ChebConv, GCNConv, SpectralConv
+from grid_cnn import GridOps, Layer, Sequential
+from grid_cnn.arithmetic import Padding, border, per_axis
+from grid_cnn.pool import WindowPool
+
+Size = int | Sequence[int]
+
+# A graph convolution as a recipe sees it: channels in and out, and the number of terms K.
+Build = Callable[..., Layer]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A graph convolution that recipes can be built with."""
+
+    name: str
+    title: str
+    build: Build
+
+
+def _monet(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """K terms: K - 1 Gaussians over the neighbours, and the node itself."""
+    layer = GMMConv(in_channels, out_channels, dim, max(K - 1, 1), bias=bias, **options)
+    with torch.no_grad():  # spread over the offsets of a cell's neighbours, and wide enough to learn from all of them
+        nn.init.uniform_(layer.mu, -1.0, 1.0)
+        nn.init.uniform_(layer.sigma, 0.5, 1.0)
+    return layer
+
+
+def _cheb(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    return ChebConv(in_channels, out_channels, K, bias=bias, **options)
+
+
+def _gcn(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """One term, whatever K: the method has no more."""
+    return GCNConv(in_channels, out_channels, bias=bias, **options)
+
+
+def _spectral(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    return SpectralConv(in_channels, out_channels, K, bias=bias, **options)
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("cheb", "ChebConv, K = {K}", _cheb),
+        Family("gcn", "GCNConv", _gcn),
+        Family("monet", "GMMConv, {K} terms", _monet),
+        Family("spectral", "SpectralConv, K = {K}", _spectral),
+    )
+}
+
+
+class GraphOps:
+    """The layers of a recipe on a graph, with one convolution family throughout.
+
+    Args:
+        conv: 'directional' (a matrix for each offset: on a grid's graph exactly the grid's convolution), 'cheb',
+            'monet', 'gcn', 'spectral'; or a function `(in_channels, out_channels, K, bias=...)` that makes a layer.
+        K: the number of terms of every convolution; None for as many as the kernel has weights (k²).
+        ndim: the number of axes that kernels and pools have.
+        options: passed to the family's layer (`normalization="sym"`, `aggr="add"` ...).
+
+    Raises:
+        ValueError: for an unknown family (with near names), or settings that a family has no meaning for.
+
+    >>> GraphOps().conv(1, 6, 5)
+    DirectionalConv(1, 6, kernel_size=(5, 5))
+    """
+
+    def __init__(self, conv: str | Build = "directional", K: int | None = None, ndim: int = 2, **options: Any) -> None:
+        if isinstance(conv, str) and conv != "directional" and conv not in FAMILIES:
+            known = ["directional", *FAMILIES]
+            near = difflib.get_close_matches(conv, known)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"unknown graph convolution {conv!r}: {hint}")
+        if K is not None and (isinstance(K, bool) or not isinstance(K, int) or K < 1):
+            raise ValueError(f"K, the number of terms, is a whole number >= 1 or None; got {K!r}")
+        if conv == "directional" and (K is not None or options):
+            raise ValueError("a directional convolution takes its terms from the kernel; leave out K and options")
+        self._grid = GridOps(ndim)
+        self.convolution, self.K, self.ndim, self.options = conv, K, ndim, options
+
+    @property
+    def has_valid_borders(self) -> bool:
+        """Whether `conv` knows `padding='valid'` and numbers: the directional family alone."""
+        return self.convolution == "directional"
+
+    def __repr__(self) -> str:
+        parts = [repr(self.convolution), f"K={self.K}", *(f"{name}={value!r}" for name, value in self.options.items())]
+        return f"GraphOps({', '.join(parts if self.K else [parts[0], *parts[2:]])})"
+
+    def terms(self, kernel_size: Size) -> int:
+        """How many terms a convolution of this kernel has."""
+        return self.K or math.prod(per_axis(kernel_size, self.ndim, "kernel_size"))
+
+    def title(self, kernel_size: Size) -> str:
+        """The convolution in words, for tables."""
+        if self.convolution == "directional":
+            return f"DirectionalConv {'×'.join(map(str, per_axis(kernel_size, self.ndim, 'kernel_size')))}"
+        if isinstance(self.convolution, str):
+            return FAMILIES[self.convolution].title.format(K=self.terms(kernel_size))
+        return getattr(self.convolution, "__name__", type(self.convolution).__name__)
+
+    def conv(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = "same",
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> Layer:
+        """The family's convolution; a kernel of 1 is a product at each node in every family.
+
+        A stride keeps every s-th node along each axis, and goes to the coarser graph.
+
+        Raises:
+            ValueError: for borders, dilation or groups that the family has no meaning for.
+        """
+        kernel, steps = per_axis(kernel_size, self.ndim, "kernel_size"), per_axis(stride, self.ndim, "stride")
+        spread = per_axis(dilation, self.ndim, "dilation")
+        if self.convolution == "directional":
+            return DirectionalConv(
+                in_channels, out_channels, kernel, steps, padding, spread, groups, bias, padding_mode
+            )
+        given = {
+            "groups": groups != 1,
+            "dilation": any(d != 1 for d in spread),
+            "padding_mode": padding_mode != "zeros",
+        }
+        given["padding"] = border(kernel, spread, padding) != border(kernel, spread, "same")
+        if any(given.values()):
+            culprits = ", ".join(name for name, wrong in given.items() if wrong)
+            raise ValueError(
+                f"{culprits}: has no meaning for {self.convolution!r} on a graph; leave it out (padding='same'), or "
+                "take the directional family"
+            )
+        if all(k == 1 for k in kernel):
+            layer: Layer = DirectionalConv(in_channels, out_channels, kernel, bias=bias)
+        elif isinstance(self.convolution, str):
+            build = FAMILIES[self.convolution].build
+            layer = build(in_channels, out_channels, self.terms(kernel), bias=bias, dim=self.ndim, **self.options)
+        else:
+            layer = self.convolution(in_channels, out_channels, self.terms(kernel), bias=bias, **self.options)
+        if all(s == 1 for s in steps):
+            return layer
+        return Sequential(layer, self.max_pool(1, steps))
+
+    def max_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
+        """The grid's max pool on its graph."""
+        return _pool(self._grid.max_pool(kernel_size, stride, padding))
+
+    def min_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
+        """The grid's min pool on its graph."""
+        return _pool(self._grid.min_pool(kernel_size, stride, padding))
+
+    def avg_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
+        """The grid's average pool on its graph."""
+        return _pool(self._grid.avg_pool(kernel_size, stride, padding))
+
+    def global_avg_pool(self) -> Layer:
+        """The mean over all nodes."""
+        return GlobalAvgPool()
+
+    def global_max_pool(self) -> Layer:
+        """The largest value over all nodes."""
+        return GlobalMaxPool()
+
+    def norm(self, channels: int) -> Layer:
+        """Batch normalisation over all nodes."""
+        return BatchNorm(channels)
+
+    def flatten(self) -> Layer:
+        """Channel-major, nodes in order."""
+        return Flatten()
+
+
+def _pool(pool: Layer) -> GridPool:
+    assert isinstance(pool, WindowPool)
+    return GridPool(pool)

@@ -1,0 +1,173 @@
+"""Directional convolution: a k×k convolution told on a graph, one weight matrix for each offset of the kernel.
+
+    y_t = b + Σ_m W_m x_{n(t, m)}
+
+with n(t, m) the node at offset m from t, found from positions and kernel, never from the edges (8 neighbours cannot
+hold a 5×5 kernel); a tap that finds no node reads zero. Symbols: W_m = `weight[:, :, m]`, b = `bias`.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N', C_out)`. Cost: taps · C_in / groups · C_out multiply-adds a node,
+as on the grid. On a grid's graph it equals `Conv2d` with the same weights, borders, strides, dilations and groups; on
+any other graph with whole-number positions it has stride 1 and 'same' borders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gconv.domains.graph import Graph
+from gconv.functional.directional import Window, directional
+from gconv.layer import GraphLayer, GraphLike
+from grid_cnn import Conv1d, Conv2d, Conv3d, Domain
+from grid_cnn.arithmetic import Padding, border, per_axis
+from grid_cnn.conv import PADDING_MODES, check_channels
+
+
+class DirectionalConv(GraphLayer):
+    """A k×k convolution on a graph; parameters are `Conv2d`'s, by name and shape.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as in
+            `torch.nn.Conv2d`, but `padding` is 'same' by default. A kernel size given as a sequence sets the number of
+            axes: `(3,)` on a line, `(3, 3, 3)` in a volume; a whole number means two.
+
+    Raises:
+        ValueError: for a graph without positions, or one that the window cannot step over.
+
+    >>> from gconv import grid_graph
+    >>> graph = grid_graph((28, 28))
+    >>> layer = DirectionalConv(1, 6, 5, stride=2)
+    >>> layer(torch.zeros(3, 784, 1), graph).shape
+    torch.Size([3, 196, 6])
+    >>> layer.codomain(graph)
+    Graph(14×14 grid, num_nodes=196, num_edges=1404)
+    """
+
+    kind = "spatial"
+    reference = "LeCun et al. (1998), told on nodes"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: Padding = "same",
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels, groups)
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"padding_mode is one of {', '.join(PADDING_MODES)}; got {padding_mode!r}")
+        ndim = 2 if isinstance(kernel_size, int) else len(kernel_size)
+        kernel, spread = per_axis(kernel_size, ndim, "kernel_size"), per_axis(dilation, ndim, "dilation")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.padding = padding
+        borders = border(kernel, spread, padding)
+        self.window = Window(kernel, per_axis(stride, ndim, "stride"), borders, spread, padding_mode)
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
+        )
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights as torch's convolutions do, U(±1 / sqrt(taps · C_in / groups))."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def codomain(self, domain: Domain | None) -> Graph | None:
+        """The graph of output nodes: `domain`, or a grid's graph again after a stride or without a border."""
+        return self.window.codomain(domain) if isinstance(domain, Graph) else None
+
+    def forward(self, x: Tensor, edge_index: GraphLike = None, *, form: str | None = None) -> Tensor:
+        """The convolved signal; `form`: 'convolution', 'gather', or None for the engine's choice."""
+        graph, _ = self.resolve(x, edge_index)
+        signals = x if x.dim() == 3 else x[None]
+        out = directional(signals, graph, self.weight, self.bias, self.window, self.groups, form)
+        return out if x.dim() == 3 else out[0]
+
+    @classmethod
+    def from_conv2d(cls, conv: nn.Conv2d) -> DirectionalConv:
+        """The layer that does on a grid's graph what `conv` does on the grid, with a copy of its weights.
+
+        >>> conv = Conv2d(1, 2, 3, padding=1)
+        >>> DirectionalConv.from_conv2d(conv).load_state_dict(conv.state_dict())
+        <All keys matched successfully>
+        """
+        return cls.from_conv(conv)
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> DirectionalConv:
+        """`from_conv2d`, for a convolution of any number of axes."""
+        padding = conv.padding if isinstance(conv.padding, str | int) else tuple(conv.padding)
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            tuple(conv.kernel_size),
+            tuple(conv.stride),
+            padding,
+            tuple(conv.dilation),
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            conv.weight.device,
+            conv.weight.dtype,
+        )
+        layer.load_state_dict(conv.state_dict())
+        if isinstance(conv, Conv1d | Conv2d | Conv3d) and conv.true_convolution:
+            with torch.no_grad():
+                layer.weight.copy_(conv.weight.flip(tuple(range(2, conv.weight.dim()))))
+        return layer.train(conv.training)
+
+    def to_conv2d(self) -> Conv2d:
+        """The grid's layer with a copy of these weights.
+
+        Raises:
+            ValueError: for a kernel that has not two axes.
+        """
+        conv = self.to_conv()
+        if not isinstance(conv, Conv2d):
+            raise ValueError(f"to_conv2d needs a kernel of two axes, this one is {self.window.kernel_size}")
+        return conv
+
+    def to_conv(self) -> Conv1d | Conv2d | Conv3d:
+        """`to_conv2d`, for a kernel of any number of axes."""
+        window = self.window
+        conv = (Conv1d, Conv2d, Conv3d)[len(window.kernel_size) - 1](
+            self.weight.shape[1] * self.groups,
+            self.out_channels,
+            window.kernel_size,
+            window.stride,
+            self.padding,
+            window.dilation,
+            self.groups,
+            self.bias is not None,
+            window.padding_mode,
+            self.weight.device,
+            self.weight.dtype,
+        )
+        conv.load_state_dict(self.state_dict())
+        return conv.train(self.training)
+
+    def extra_repr(self) -> str:
+        window, parts = self.window, [f"{self.in_channels}, {self.out_channels}, kernel_size={self.window.kernel_size}"]
+        ones = (1,) * len(window.kernel_size)
+        parts += [f"stride={window.stride}"] * (window.stride != ones)
+        parts += [f"dilation={window.dilation}"] * (window.dilation != ones)
+        parts += [f"groups={self.groups}"] * (self.groups != 1)
+        parts += [f"padding={self.padding!r}"] * (self.padding != "same")
+        parts += [f"padding_mode={window.padding_mode!r}"] * (window.padding_mode != "zeros")
+        parts += ["bias=False"] * (self.bias is None)
+        return ", ".join(parts)

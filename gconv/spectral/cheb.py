@@ -1,0 +1,119 @@
+"""ChebNet's convolution: a polynomial of order K - 1 in the scaled Laplacian, local to K - 1 hops.
+
+    X' = Σ_{k=0}^{K-1} T_k(L̂) X Θ_k + b,   L̂ = 2 L / λmax - I
+
+with T_k the Chebyshev polynomials. Symbols: Θ_k = `lins[k].weight` transposed; b = `bias`; L by `normalization`.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: (K - 1)(E + N) · C_in + K · N · C_in · C_out
+multiply-adds a signal by the recurrence, N² (C_in + C_out) + N · C_in · C_out through the eigenbasis.
+Reference: Defferrard, Bresson and Vandergheynst, Convolutional neural networks on graphs with fast localized spectral
+filtering (2016), equation 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gconv.domains.graph import Graph
+from gconv.domains.operators import Normalization, edge_weights, laplacian_weights
+from gconv.domains.plan import chebyshev_weights, check_normalization
+from gconv.functional.chebyshev import by_recurrence, chebyshev_filter
+from gconv.layer import GraphLayer, GraphLike
+from grid_cnn.conv import check_channels
+
+
+class ChebConv(GraphLayer):
+    """`torch_geometric.nn.ChebConv`: same arguments, same state dict, same numbers.
+
+    Args:
+        in_channels, out_channels: channels of a node.
+        K: the number of terms; reaches K - 1 hops.
+        normalization: of the Laplacian: 'sym', 'rw' or None (combinatorial).
+        bias: add b.
+
+    Raises:
+        ValueError: for K < 1, an unknown normalisation, or a signal that does not fit.
+
+    >>> layer = ChebConv(16, 32, K=3)
+    >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]])).shape
+    torch.Size([4, 32])
+    """
+
+    kind = "spectral"
+    reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        K: int,
+        normalization: Normalization = "sym",
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels)
+        check_normalization(normalization)
+        if isinstance(K, bool) or not isinstance(K, int) or K < 1:
+            raise ValueError(f"K, the number of Chebyshev terms, is a whole number >= 1; got {K!r}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.normalization: Normalization = normalization
+        self.lins = nn.ModuleList(nn.Linear(in_channels, out_channels, bias=False) for _ in range(K))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every Θ_k by Glorot's rule; b starts at zero."""
+        for lin in self.lins:
+            nn.init.xavier_uniform_(lin.weight)  # pyright: ignore[reportArgumentType]
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: GraphLike = None,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        lambda_max: float | Tensor | None = None,
+        *,
+        form: str | None = None,
+    ) -> Tensor:
+        """The filtered signal on the same graph.
+
+        Args:
+            batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph.
+            lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym'.
+            form: 'recurrence', 'eigenbasis', or None for the engine's choice.
+        """
+        graph, learned = self.resolve(x, edge_index, edge_weight)
+        coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if isinstance(lambda_max, Tensor) and lambda_max.numel() == 1 and not lambda_max.requires_grad:
+            lambda_max = float(lambda_max)
+        if learned is None and not isinstance(lambda_max, Tensor):
+            out = chebyshev_filter(x, graph, coefficients, self.normalization, lambda_max, form)
+        else:
+            out = self._learned(x, graph, learned, batch, lambda_max, coefficients)
+        return out if self.bias is None else out + self.bias
+
+    def _learned(
+        self,
+        x: Tensor,
+        graph: Graph,
+        learned: Tensor | None,
+        batch: Tensor | None,
+        lambda_max: float | Tensor | None,
+        coefficients: Tensor,
+    ) -> Tensor:
+        """With weights, or a λmax a graph, that no plan can keep."""
+        weight = edge_weights(graph, x.dtype) if learned is None else learned.to(x.dtype)
+        structure, weight = laplacian_weights(graph, weight, self.normalization)
+        if isinstance(lambda_max, Tensor) and lambda_max.numel() > 1:
+            if batch is None:
+                raise ValueError(f"lambda_max has {lambda_max.numel()} values; pass batch, the graph of each node, too")
+            lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
+        _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
+        return by_recurrence(x, structure, weight, coefficients)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, K={len(self.lins)}, normalization={self.normalization!r}"

@@ -1,0 +1,90 @@
+"""Graph convolution of Kipf and Welling: a first-order spectral filter with shared weights.
+
+    X' = D̂^{-1/2} Â D̂^{-1/2} X Θ + b,   Â = A + I,  D̂_ii = Σ_j Â_ij
+
+Symbols: Θ = `lin.weight` transposed, `(C_in, C_out)`; b = `bias`; A holds `edge_weight` or ones.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: (E + N) · min(C_in, C_out) + N · C_in · C_out
+multiply-adds a signal (weights go first where that is narrower).
+Reference: Kipf and Welling, Semi-supervised classification with graph convolutional networks (2017), equation 8.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gconv.domains.graph import Graph
+from gconv.domains.operators import gcn_weights
+from gconv.functional.propagate import propagate
+from gconv.layer import GraphLayer, GraphLike
+from grid_cnn.conv import check_channels
+
+
+class GCNConv(GraphLayer):
+    """`torch_geometric.nn.GCNConv`: same arguments, same state dict, same numbers.
+
+    Args:
+        in_channels, out_channels: channels of a node.
+        improved: Â = A + 2 I.
+        cached: taken for PyG's sake; plans are always kept.
+        add_self_loops: give every node a loop that it lacks; None: as `normalize`.
+        normalize: scale by degrees; else the raw weights are used.
+        bias: add b.
+
+    Raises:
+        ValueError: for `add_self_loops` without `normalize`, or a signal that does not fit.
+
+    >>> layer = GCNConv(16, 32)
+    >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape
+    torch.Size([4, 32])
+    """
+
+    kind = "spectral"
+    reference = "Kipf and Welling (2017), equation 8"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        improved: bool = False,
+        cached: bool = False,
+        add_self_loops: bool | None = None,
+        normalize: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels)
+        add_self_loops = normalize if add_self_loops is None else add_self_loops
+        if add_self_loops and not normalize:
+            raise ValueError("add_self_loops=True belongs to normalize=True; add loops to the graph itself instead")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.improved, self.cached, self.add_self_loops, self.normalize = improved, cached, add_self_loops, normalize
+        self.lin = nn.Linear(in_channels, out_channels, bias=False)
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Θ by Glorot's rule; b starts at zero."""
+        nn.init.xavier_uniform_(self.lin.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
+        """The filtered signal on the same graph."""
+        graph, learned = self.resolve(x, edge_index, edge_weight)
+        if self.out_channels < self.lin.in_features:
+            out = self._sum(self.lin(x), graph, learned)
+        else:
+            out = self.lin(self._sum(x, graph, learned))
+        return out if self.bias is None else out + self.bias
+
+    def _sum(self, x: Tensor, graph: Graph, learned: Tensor | None) -> Tensor:
+        if not self.normalize:
+            return propagate(x, graph.plan.adjacency() if learned is None else graph, learned)
+        if learned is None:
+            return propagate(x, graph.plan.gcn(self.improved, self.add_self_loops))
+        return propagate(x, *gcn_weights(graph, learned.to(x.dtype), self.improved, self.add_self_loops))
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}"

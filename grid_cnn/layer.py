@@ -1,0 +1,251 @@
+"""A layer acts on a signal over a domain: `layer(x, domain)`. `Sequential` threads the domain, `bind` fixes it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from grid_cnn.domain import Domain, Grid
+
+# The modules of torch that treat every number alike, whatever axis it lies on.
+ELEMENTWISE = (
+    nn.AlphaDropout, nn.CELU, nn.Dropout, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh,
+    nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.ReLU, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus,
+    nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
+)  # fmt: skip
+
+
+class Layer(nn.Module):
+    """A map from signals on a domain to signals on its codomain.
+
+    `layer(x, domain)` gives the tensor alone; `layer.step(x, domain)` the tensor and the domain it lives on. A layer
+    whose codomain depends on `x` overrides `step`; every other one overrides `codomain`, if at all.
+    """
+
+    in_channels: int | None = None
+
+    def codomain(self, domain: Domain | None) -> Domain | None:
+        """The domain of the result: `domain` itself, unless the layer pools or strides; None once it has left it."""
+        return domain
+
+    def step(self, x: Tensor, domain: Domain | None = None) -> tuple[Tensor, Domain | None]:
+        """The result together with its domain."""
+        return self(x, domain), self.codomain(domain)
+
+    def trace(self, x: Tensor, domain: Domain | None = None, name: str = "") -> Iterator[Stage]:
+        """The result of every layer on the way, in order."""
+        x, domain = self.step(x, domain)
+        yield Stage(name, self, x, domain)
+
+
+class Stage(NamedTuple):
+    """One step of a signal's way through a network: what made it, and where it now lives."""
+
+    name: str
+    module: nn.Module
+    x: Tensor
+    domain: Domain | None
+
+
+class GridLayer(Layer):
+    """A layer for grids of `ndim` axes; it reads the `Grid` off its input where none is given."""
+
+    ndim: int
+
+    def grid(self, x: Tensor, domain: Domain | None) -> Grid:
+        """The grid that `x` lives on: `domain` if given and fitting, else the shape of `x` says it.
+
+        Raises:
+            TypeError: for a domain that is no grid.
+            ValueError: if axes, sizes or channels do not fit.
+        """
+        name, axes = type(self).__name__, self.ndim
+        if domain is not None and not isinstance(domain, Grid):
+            raise TypeError(f"{name} works on a Grid, got {domain!r}; on a graph take the twin that GraphOps builds")
+        if x.dim() not in (axes + 1, axes + 2) or (domain is not None and tuple(x.shape[-axes:]) != domain.size):
+            wanted = "".join(f", {n}" for n in domain.size) if domain is not None else ", size" * axes
+            raise ValueError(f"{name} expects a signal (batch, channels{wanted}), got shape {tuple(x.shape)}")
+        if self.in_channels is not None and x.shape[-axes - 1] != self.in_channels:
+            raise ValueError(f"{name} expects {self.in_channels} channels, got {x.shape[-axes - 1]}: {tuple(x.shape)}")
+        return domain or Grid(tuple(x.shape[-axes:]))
+
+    def step(self, x: Tensor, domain: Domain | None = None) -> tuple[Tensor, Domain | None]:
+        """The result together with its domain."""
+        grid = self.grid(x, domain)
+        return self(x, grid), self.codomain(grid)
+
+
+def is_elementwise(module: nn.Module) -> bool:
+    """Whether a torch module acts on every number alone, and so has a meaning on every domain."""
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters == 1  # more of them run along torch's channel axis, which a graph has elsewhere
+    if type(module) is nn.Sequential:
+        return all(is_elementwise(child) for child in module)
+    return isinstance(module, ELEMENTWISE)
+
+
+class Sequential(nn.Sequential, Layer):
+    """`torch.nn.Sequential` that threads the domain from layer to layer.
+
+    Beside layers it takes torch modules that act element by element (activations, dropout), and any module once the
+    signal has left its domain (after a flatten or a global pool). A torch module that mixes the nodes of a domain is
+    refused, since it would read another layout or another neighbourhood than the domain's.
+
+    Shapes: those of its layers. Slices, `append`, named children (`OrderedDict`) as in torch.
+
+    Raises:
+        TypeError: for a module that mixes nodes, placed where the signal is on a domain.
+
+    >>> from grid_cnn import Conv2d, Grid
+    >>> net = Sequential(Conv2d(1, 4, 3, padding="same"), nn.ReLU())
+    >>> net(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 4, 8, 8])
+    >>> net.codomain(Grid((8, 8)))
+    Grid((8, 8))
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__(*modules)
+        self._refuse_mixing()
+
+    def _refuse_mixing(self, domain: Domain | None = None) -> None:
+        # Without any layer, and given no domain, this is the head of a network: plain vectors all the way.
+        on_domain = domain is not None or any(isinstance(module, Layer) for module in self)
+        for name, module in self.named_children():
+            if isinstance(module, Layer):
+                on_domain = on_domain and not leaves_domain(module)
+            elif on_domain and not is_elementwise(module):
+                raise TypeError(
+                    f"module {name!r} of this Sequential, {type(module).__name__}, does not act element by element, so "
+                    "it has no meaning on a domain; take the layer that the ops offer (ops.conv, ops.norm, ...), "
+                    "subclass grid_cnn.Layer, or place it after flatten() or a global pool"
+                )
+
+    @property
+    def in_channels(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The channels that the first layer asks for, if any does."""
+        asked = (module.in_channels for module in self if isinstance(module, Layer))
+        return next((channels for channels in asked if channels is not None), None)
+
+    def codomain(self, domain: Domain | None) -> Domain | None:
+        """The last layer's codomain."""
+        for module in self:
+            domain = module.codomain(domain) if isinstance(module, Layer) else domain
+        return domain
+
+    def step(self, x: Tensor, domain: Domain | None = None) -> tuple[Tensor, Domain | None]:
+        """The result together with its domain."""
+        self._refuse_mixing(domain)
+        for module in self:
+            x, domain = module.step(x, domain) if isinstance(module, Layer) else (module(x), domain)
+        return x, domain
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        return self.step(input, domain)[0]
+
+    def trace(self, x: Tensor, domain: Domain | None = None, name: str = "") -> Iterator[Stage]:
+        """The result of every layer on the way, in order."""
+        for key, module in self.named_children():
+            path = f"{name}.{key}" if name else key
+            if isinstance(module, Layer):
+                for stage in module.trace(x, domain, path):
+                    x, domain = stage.x, stage.domain
+                    yield stage
+            else:
+                x = module(x)
+                yield Stage(path, module, x, domain)
+
+
+class LeavesDomain(Layer):
+    """A layer after which there is no domain any more: a flatten, a global pool."""
+
+    def codomain(self, domain: Domain | None) -> None:
+        """None: what follows sees plain vectors."""
+        return None
+
+
+def leaves_domain(module: nn.Module) -> bool:
+    """Whether the signal is a plain vector after `module`."""
+    if isinstance(module, Sequential):
+        return any(leaves_domain(child) for child in module)
+    return isinstance(module, LeavesDomain)
+
+
+class Bound(nn.Module):
+    """A model with its domain fixed: an ordinary module with `forward(x)` only. Made by `bind`."""
+
+    model: Layer
+    domain: Domain
+
+    def __init__(self, model: Layer, domain: Domain) -> None:
+        super().__init__()
+        # The model's own tables, not copies: its state-dict names, and a head swapped here is swapped there.
+        for table in ("_parameters", "_buffers", "_modules"):
+            self.__dict__[table] = model.__dict__[table]
+        self.__dict__["model"] = model
+        self.domain = domain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x, self.domain)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode of the wrapper and of the model."""
+        self.model.training = mode
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        for parameter in self.parameters():
+            self.domain = self.domain.to(parameter.device)
+            break
+        return self
+
+    def __repr__(self) -> str:
+        return f"bind({self.model!r}, {self.domain!r})"
+
+
+def bind(model: Layer, domain: Domain) -> Bound:
+    """Fix a model's domain: an ordinary `torch.nn.Module` with `forward(x)` only.
+
+    Parameters are shared with the model, the state dict has the model's own names; `.train()`, `.to()`, swapped heads
+    and `copy.deepcopy` go through. A zero signal is run once, so that every plan stands before the module is traced:
+    `torch.compile(bound, fullgraph=True)` and `torch.export.export(bound, (x,))` work.
+
+    Args:
+        model: any layer or `Sequential`. domain: where its input lives; moved to the model's device.
+
+    Raises:
+        TypeError: if `model` is no layer or `domain` no domain.
+        ValueError: if the model does not fit the domain.
+
+    >>> from grid_cnn import Conv2d, Grid
+    >>> bind(Conv2d(1, 4, 3), Grid((8, 8)))(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 4, 6, 6])
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"bind takes a Layer, got {type(model).__name__}; a torch module needs no domain")
+    if not isinstance(domain, Domain):
+        raise TypeError(f"bind takes a Grid or a Graph as domain, got {type(domain).__name__}")
+    parameter = next(model.parameters(), None)
+    like = torch.empty(0) if parameter is None else parameter
+    bound = Bound(model, domain.to(like.device))
+    signal = bound.domain.zeros(model.in_channels or 1, dtype=like.dtype, device=like.device)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()  # a dry run must not move running statistics or draw random numbers
+    try:
+        with torch.no_grad():
+            model(signal, bound.domain)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    bound.training = model.training
+    return bound
+
+
+def named(**modules: nn.Module | None) -> OrderedDict[str, nn.Module]:
+    """Children for a `Sequential`, by name; None stands for one that is left out."""
+    return OrderedDict((name, module) for name, module in modules.items() if module is not None)

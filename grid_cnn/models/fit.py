@@ -1,0 +1,35 @@
+"""Whether a network's layers fit a domain, and the least grid that they do fit."""
+
+from __future__ import annotations
+
+from grid_cnn.domain import Domain, Grid
+from grid_cnn.layer import Layer
+
+_LARGEST = 1024
+
+
+def features_size(name: str, features: Layer, domain: Domain) -> int:
+    """The number of nodes left after `features`, what a dense head needs to know.
+
+    Raises:
+        ValueError: if the domain is too small, with the least square grid that is not.
+    """
+    try:
+        codomain = features.codomain(domain)
+    except ValueError as error:
+        least = least_size(features, domain.ndim) if isinstance(domain, Grid) else None
+        mend = f"; the least size that fits is {'×'.join([str(least)] * domain.ndim)}" if least else ""  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"{name} does not fit {domain!r}: {error}{mend}") from error
+    assert codomain is not None
+    return codomain.num_nodes
+
+
+def least_size(features: Layer, ndim: int) -> int | None:
+    """The side of the smallest cubic grid on which every layer has an output; None if there is none up to 1,024."""
+    for side in range(1, _LARGEST + 1):
+        try:
+            features.codomain(Grid((side,) * ndim))
+        except ValueError:
+            continue
+        return side
+    return None

@@ -1,0 +1,249 @@
+"""Pools on grids: max, min and average over windows, and over the whole grid.
+
+    y[c, p] = max / min / mean over the window of x[c, S p + d m - P]        (windows)
+    y[c]    = mean or max over all cells of x[c, ·]                          (global)
+
+Shapes: `(B, C, *size) -> (B, C, *output_size(size, F, S, P, d))` for windows, `(B, C)` for the global ones. No
+parameters. Constructors are torch's. Windowed pools do not wrap around on a periodic grid; their padding is never the
+maximum, nor the minimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from grid_cnn.arithmetic import output_size, per_axis
+from grid_cnn.domain import Domain, Grid
+from grid_cnn.layer import GridLayer, LeavesDomain
+
+Size = int | Sequence[int]
+
+
+class WindowPool(GridLayer):
+    """A pool over windows; abstract: what is done to a window is for the subclasses to say."""
+
+    def __init__(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, *, ceil_mode: bool
+    ) -> None:
+        super().__init__()
+        self.kernel_size = per_axis(kernel_size, self.ndim, "kernel_size")
+        self.stride = self.kernel_size if stride is None else per_axis(stride, self.ndim, "stride")
+        self.padding = per_axis(padding, self.ndim, "padding", least=0)
+        self.dilation = per_axis(dilation, self.ndim, "dilation")
+        self.ceil_mode = ceil_mode
+        if any(2 * p > f for p, f in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(f"padding {self.padding} is more than half of kernel_size {self.kernel_size}")
+
+    def codomain(self, domain: Domain | None) -> Grid | None:
+        """The grid of windows; still periodic if they tile the grid."""
+        if not isinstance(domain, Grid):
+            return None
+        size = output_size(
+            domain.size, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode
+        )
+        tiles = self.stride == self.kernel_size and not any(self.padding)
+        tiles = tiles and all(o * s == n for o, s, n in zip(size, self.stride, domain.size, strict=True))
+        return Grid(size, periodic=domain.periodic and tiles)
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        self.codomain(self.grid(input, domain))
+        return self.pool(input)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The pool of a tensor that is known to fit."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class _MaxPool(WindowPool):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
+
+    def pool(self, x: Tensor) -> Tensor:
+        operator = cast(Callable[..., Tensor], (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.ndim - 1])
+        return operator(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+
+class _MinPool(_MaxPool):
+    def pool(self, x: Tensor) -> Tensor:
+        return -super().pool(-x)
+
+
+class _AvgPool(WindowPool):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
+        self.count_include_pad = count_include_pad
+
+    def pool(self, x: Tensor) -> Tensor:
+        operator = cast(Callable[..., Tensor], (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.ndim - 1])
+        return operator(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class MaxPool1d(_MaxPool):
+    """The largest value of each window on a line.
+
+    >>> import torch
+    >>> MaxPool1d(2)(torch.tensor([[[1.0, 5.0, 2.0, 3.0]]]))
+    tensor([[[5., 3.]]])
+    """
+
+    ndim = 1
+
+
+class MaxPool2d(_MaxPool):
+    """The largest value of each window of a picture.
+
+    >>> import torch
+    >>> MaxPool2d(2)(torch.tensor([[[[1., 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]]]]))
+    tensor([[[[6., 8.],
+              [3., 4.]]]])
+    """
+
+    ndim = 2
+
+
+class MaxPool3d(_MaxPool):
+    """The largest value of each window of a volume.
+
+    >>> import torch
+    >>> MaxPool3d(2)(torch.zeros(1, 1, 4, 4, 4)).shape
+    torch.Size([1, 1, 2, 2, 2])
+    """
+
+    ndim = 3
+
+
+class MinPool1d(_MinPool):
+    """The smallest value of each window on a line.
+
+    >>> import torch
+    >>> MinPool1d(2)(torch.tensor([[[1.0, 5.0, 2.0, 3.0]]]))
+    tensor([[[1., 2.]]])
+    """
+
+    ndim = 1
+
+
+class MinPool2d(_MinPool):
+    """The smallest value of each window of a picture.
+
+    >>> import torch
+    >>> MinPool2d(2)(torch.tensor([[[[1., 2], [3, 4]]]]))
+    tensor([[[[1.]]]])
+    """
+
+    ndim = 2
+
+
+class MinPool3d(_MinPool):
+    """The smallest value of each window of a volume.
+
+    >>> import torch
+    >>> MinPool3d(2)(torch.zeros(1, 1, 4, 4, 4)).shape
+    torch.Size([1, 1, 2, 2, 2])
+    """
+
+    ndim = 3
+
+
+class AvgPool1d(_AvgPool):
+    """The mean of each window on a line.
+
+    >>> import torch
+    >>> AvgPool1d(2)(torch.tensor([[[1.0, 5.0, 2.0, 3.0]]]))
+    tensor([[[3.0000, 2.5000]]])
+    """
+
+    ndim = 1
+
+
+class AvgPool2d(_AvgPool):
+    """The mean of each window of a picture.
+
+    >>> import torch
+    >>> AvgPool2d(2)(torch.tensor([[[[2., 3, 2, 5], [5, 6, 9, 8], [3, 2, 1, 2], [1, 2, 0, 1]]]]))
+    tensor([[[[4., 6.],
+              [2., 1.]]]])
+    """
+
+    ndim = 2
+
+
+class AvgPool3d(_AvgPool):
+    """The mean of each window of a volume.
+
+    >>> import torch
+    >>> AvgPool3d(2)(torch.zeros(1, 1, 4, 4, 4)).shape
+    torch.Size([1, 1, 2, 2, 2])
+    """
+
+    ndim = 3
+
+
+class _WholeGrid(GridLayer, LeavesDomain):
+    def __init__(self, ndim: int = 2) -> None:
+        super().__init__()
+        self.ndim = ndim
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(range(-self.ndim, 0))
+
+
+class GlobalAvgPool(_WholeGrid):
+    """The mean of every channel over the whole grid: `(B, C, *size) -> (B, C)`.
+
+    >>> import torch
+    >>> GlobalAvgPool()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        self.grid(input, domain)
+        return input.mean(self.axes)
+
+
+class GlobalMaxPool(_WholeGrid):
+    """The largest value of every channel over the whole grid: `(B, C, *size) -> (B, C)`.
+
+    >>> import torch
+    >>> GlobalMaxPool()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        self.grid(input, domain)
+        return input.amax(self.axes)
+
+
+class Flatten(_WholeGrid):
+    """All values of a signal as one vector, channel by channel: `(B, C, *size) -> (B, C · cells)`.
+
+    >>> import torch
+    >>> Flatten()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 48])
+    """
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        self.grid(input, domain)
+        return input.flatten(-self.ndim - 1)
