@@ -35,7 +35,8 @@ class Family:
 
 
 def _monet(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """K terms: K - 1 Gaussians over the neighbours, and the node itself."""
+    """K terms: K - 1 Gaussians summed over the neighbours, as in the paper, and the node itself."""
+    options = {"aggr": "add", **options}
     layer = GMMConv(in_channels, out_channels, dim, max(K - 1, 1), bias=bias, **options)
     with torch.no_grad():  # spread over the offsets of a cell's neighbours, and wide enough to learn from all of them
         nn.init.uniform_(layer.mu, -1.0, 1.0)

@@ -10,7 +10,7 @@ from grid_cnn.layer import Layer
 from grid_cnn.models.dense import linear, mlp
 from grid_cnn.models.lenet import lenet5
 
-__all__ = ["create", "lenet5", "linear", "mlp", "names"]
+__all__ = ["create", "function", "lenet5", "linear", "mlp", "names"]
 
 _MODELS: dict[str, Callable[..., Layer]] = {"lenet5": lenet5, "linear": linear, "mlp": mlp}
 
@@ -36,8 +36,20 @@ def create(name: str, **kwargs: Any) -> Layer:
     >>> create("lenet5", num_classes=3)(__import__("torch").zeros(1, 1, 28, 28)).shape
     torch.Size([1, 3])
     """
+    return function(name)(**kwargs)
+
+
+def function(name: str) -> Callable[..., Layer]:
+    """The function that builds the network of that name.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+
+    >>> function("lenet5") is lenet5
+    True
+    """
     if name not in _MODELS:
         near = difflib.get_close_matches(name, _MODELS)
-        hint = f"did you mean {' or '.join(near)}?" if near else "there are"
-        raise ValueError(f"unknown model {name!r}: {hint} {'' if near else ', '.join(names())}".rstrip())
-    return _MODELS[name](**kwargs)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+        raise ValueError(f"unknown model {name!r}: {hint}")
+    return _MODELS[name]

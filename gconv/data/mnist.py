@@ -1,0 +1,94 @@
+"""The `mnist` data set: 70,000 handwritten digits of 28x28 pixels, read from the published IDX files.
+
+The files lie in `DATA_DIR/MNIST/raw`, as torchvision keeps them, with or without `.gz`.
+
+Reference: LeCun, Bottou, Bengio, Haffner, *Gradient-based learning applied to document recognition*, 1998.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gconv.data.download import fetch
+from gconv.data.errors import MissingDataError
+from gconv.data.idx import damaged, read_idx
+from gconv.data.images import ImageData, resize
+
+NATIVE_SIZE = (28, 28)
+BASE_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+_CLASSES = tuple("0123456789")
+
+
+def load_mnist(
+    data_dir: Path,
+    size: tuple[int, int] = NATIVE_SIZE,
+    *,
+    download: bool = False,
+    base_url: str = BASE_URL,
+    sha256: Mapping[str, str] = SHA256,
+) -> ImageData:
+    """Load MNIST from `data_dir/MNIST/raw`: 60,000 training and 10,000 held-out images of one channel.
+
+    A file that is there is read and never fetched again; with `download`, one that is not is fetched from `base_url`
+    and must have the checksum that `sha256` gives under its name.  Raises `MissingDataError` where a file is missing,
+    `DataError` where one is damaged, does not match its partner or could not be fetched, and `ImportError` where pooch
+    is needed and not installed.
+    """
+    folder = data_dir / "MNIST" / "raw"
+    if download:
+        for file_name in _missing(folder):
+            fetch(file_name, folder=folder, base_url=base_url, sha256=sha256[file_name])
+    if missing := _missing(folder):
+        raise MissingDataError(
+            f"not found in {folder.absolute()}: {', '.join(missing)} (nor without .gz); "
+            f"fetch with --download (download=True), or put the files there by hand from {base_url}"
+        )
+    train_images, train_labels = _read_part(folder, "train")
+    test_images, test_labels = _read_part(folder, "t10k")
+    resized = "" if size == NATIVE_SIZE else f", resized to {size[0]}x{size[1]}"
+    return ImageData(
+        name="mnist",
+        title=f"MNIST: {len(train_labels) + len(test_labels):,} handwritten digits of 28x28 pixels{resized}",
+        train_images=resize(train_images, size),
+        train_labels=train_labels,
+        test_images=resize(test_images, size),
+        test_labels=test_labels,
+        classes=_CLASSES,
+    )
+
+
+def _find(folder: Path, file_name: str) -> Path | None:
+    """Where a file lies, uncompressed by preference, since that reads faster."""
+    candidates = (folder / file_name.removesuffix(".gz"), folder / file_name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _missing(folder: Path) -> list[str]:
+    return [file_name for file_name in SHA256 if _find(folder, file_name) is None]
+
+
+def _read_part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    """Images `(M, 1, 28, 28)` float32 in [0, 1] and labels `(M,)` int64 of one part, checked against each other."""
+    images_path = _find(folder, f"{part}-images-idx3-ubyte.gz")
+    labels_path = _find(folder, f"{part}-labels-idx1-ubyte.gz")
+    assert images_path is not None
+    assert labels_path is not None
+    images, labels = read_idx(images_path, rank=3), read_idx(labels_path, rank=1)
+    if tuple(images.shape[1:]) != NATIVE_SIZE:
+        raise damaged(images_path, f"images of {images.shape[1]}x{images.shape[2]} pixels", "28x28")
+    if len(images) != len(labels):
+        found = f"{len(labels):,} labels"
+        raise damaged(labels_path, found, f"{len(images):,}, as many as the images in {images_path.name}")
+    if labels.max() >= len(_CLASSES):
+        position = int(torch.nonzero(labels >= len(_CLASSES))[0])
+        raise damaged(labels_path, f"label {int(labels[position])} at position {position:,}", "0 to 9")
+    return images.unsqueeze(1).to(torch.float32).div_(255), labels.to(torch.int64)

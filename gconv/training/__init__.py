@@ -1,0 +1,1 @@
+"""Training, measuring and comparing networks. Needs the extra: pip install "gconv[train]"."""

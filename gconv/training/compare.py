@@ -1,0 +1,327 @@
+"""`gconv compare`: one recipe trained on the grid and on its graph, all else equal, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from gconv import data
+from gconv.domains import Graph, grid_graph
+from gconv.functional import force_form
+from gconv.training import measure, variants
+from gconv.training.fit import Epoch, batches, fit
+from gconv.training.variants import Network
+
+# A row of its own, timed but not trained: the directional network's weights in the engine's gather form.
+GATHER = "directional (gather)"
+_TEST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a comparison is to do.
+
+    Args:
+        model: the recipe, one of `models.names()`. data: one of `data.names()`, looked for under `data_dir` and
+            downloaded if absent and `download`. size: (height, width) to resize pictures to; None for the data's own.
+        variants: some of `variants.names()`. neighbors: of a cell in the grid's graph, 4 or 8.
+        epochs, batch_size, lr: Adam, its rate falling from `lr` to 0 along a cosine, on batches drawn anew each epoch.
+        seeds: how many runs, with seeds 0, 1, ...: each draws weights and data order, the same for all variants.
+        device: 'cpu' or 'cuda'. out: the run folder.
+
+    Raises:
+        ValueError: for a setting that is out of range, by name.
+    """
+
+    model: str = "lenet5"
+    data: str = "digits"
+    data_dir: Path = Path("data")
+    download: bool = False
+    size: tuple[int, int] | None = None
+    variants: tuple[str, ...] = field(default_factory=variants.names)
+    neighbors: int = 8
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 2e-3
+    seeds: int = 4
+    device: str = "cpu"
+    out: Path = Path("runs/compare")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.replace('_', '-')} takes a whole number >= 1, got {getattr(self, name)}")
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr takes a positive number, got {self.lr}")
+        variants.check(self.variants)
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"device {self.device!r} cannot be used here ({reason}); take 'cpu'") from error
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+    @property
+    def command(self) -> str:
+        """The command that makes this comparison: what differs from the defaults."""
+        words = ["gconv", "compare"]
+        for name, value in asdict(self).items():
+            if value == asdict(Settings())[name]:
+                continue
+            flag = f"--{name.replace('_', '-')}"
+            if name == "size":
+                words += [flag, "x".join(map(str, value))]
+            elif value is True:
+                words.append(flag)
+            else:
+                words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant trained from one seed: its history, and its answers to the test images."""
+
+    variant: str
+    seed: int
+    history: tuple[Epoch, ...]
+    predictions: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch, 0..1."""
+        found = self.history[-1].test_accuracy
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    variant: str
+    domain: str
+    convolution: str
+    parameters: int
+    accuracies: tuple[float, ...]
+    timing: measure.Timing
+    step_bytes: int
+
+    @property
+    def mean_accuracy(self) -> float | None:
+        """The mean over the seeds; None where nothing was trained."""
+        return statistics.fmean(self.accuracies) if self.accuracies else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison found. `networks` are those of the first seed, trained, in evaluation mode."""
+
+    settings: Settings
+    images: data.ImageData
+    graph: Graph
+    rows: tuple[Row, ...]
+    runs: tuple[Run, ...]
+    networks: dict[str, Network]
+    encoded_test: Callable[[Network], Tensor]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    seconds: float
+
+
+# Told after every training step: the variant, the loss, and how many steps the variant will have made in the end.
+Progress = Callable[[str, float, int], None]
+
+
+def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
+    """Train and measure every variant.
+
+    Raises:
+        ValueError: for data, model or variants that do not exist or do not fit each other.
+    """
+    started = time.perf_counter()
+    images = data.load(settings.data, data_dir=settings.data_dir, size=settings.size, download=settings.download)
+    graph = grid_graph(images.size, settings.neighbors, device=settings.device)
+    mean, deviation = images.train_images.mean(), images.train_images.std()
+    train, test = ((part - mean) / deviation for part in (images.train_images, images.test_images))
+    networks: dict[str, Network] = {}
+    runs = []
+    for seed in range(settings.seeds):
+        for variant in settings.variants:
+            torch.manual_seed(seed)
+            network = variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
+            runs.append(
+                _train(network, seed, settings, (train, images.train_labels), (test, images.test_labels), progress)
+            )
+            networks.setdefault(variant, network)
+    rows = _measure(networks, runs, settings, (train, images.train_labels))
+    return Comparison(
+        settings,
+        images,
+        graph,
+        tuple(rows),
+        tuple(runs),
+        networks,
+        lambda network: network.encode(test.to(settings.device)),
+        measure.machine(settings.device),
+        measure.versions(),
+        time.perf_counter() - started,
+    )
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """How many batches an epoch has, the last one perhaps smaller."""
+    return -(-images // batch_size)
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def _train(network: Network, seed: int, settings: Settings, train: Pair, test: Pair, progress: Progress | None) -> Run:
+    optimizer = torch.optim.Adam(network.module.parameters(), lr=settings.lr)
+    total = settings.epochs * steps_per_epoch(len(train[0]), settings.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+
+    def attach(trainer: Engine) -> None:
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def _(engine: Engine) -> None:
+            schedule.step()
+            if progress is not None:
+                progress(network.variant, float(engine.state.output), total * settings.seeds)  # pyright: ignore[reportArgumentType]
+
+    test_loader = batches(network.encode(test[0]), test[1], _TEST_BATCH)
+    history = fit(
+        network.module,
+        batches(network.encode(train[0]), train[1], settings.batch_size, seed),
+        test_loader,
+        epochs=settings.epochs,
+        optimizer=optimizer,
+        device=settings.device,
+        attach=attach,
+    )
+    with torch.inference_mode():
+        answers = [network.module(inputs.to(settings.device)).argmax(1).cpu() for inputs, _ in test_loader]
+    return Run(network.variant, seed, tuple(history), torch.cat(answers))
+
+
+def _measure(networks: dict[str, Network], runs: Sequence[Run], settings: Settings, train: Pair) -> list[Row]:
+    """Time a training step of every network in interleaved rounds, and count what it keeps."""
+    images, labels = (part[: settings.batch_size].to(settings.device) for part in train)
+    steps: dict[str, Callable[[], object]] = {}
+    kept: dict[str, int] = {}
+    for variant, network in networks.items():
+        network.module.train()
+        forward = _forward(network.module, network.encode(images), labels)
+        steps[variant], kept[variant] = _step(network.module, forward), measure.step_bytes(forward, settings.device)
+        if variant == "directional":
+            steps[GATHER] = _in_gather_form(steps[variant])
+            with force_form("gather"):
+                kept[GATHER] = measure.step_bytes(forward, settings.device)
+    timings = measure.interleaved(steps, device=settings.device)
+    rows = []
+    for name, timing in timings.items():
+        network = networks["directional" if name == GATHER else name]
+        network.module.eval()
+        accuracies = tuple(run.accuracy for run in runs if run.variant == name)
+        rows.append(
+            Row(name, network.place, network.convolution, network.num_parameters, accuracies, timing, kept[name])
+        )
+    return rows
+
+
+def _forward(module: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+    return lambda: nn.functional.cross_entropy(module(inputs), labels)
+
+
+def _step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], object]:
+    # A rate of zero, so that timing leaves the trained weights as they are, at the cost of a real step.
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        forward().backward()
+        optimizer.step()
+
+    return step
+
+
+def _in_gather_form(step: Callable[[], object]) -> Callable[[], object]:
+    def gather_step() -> None:
+        with force_form("gather"):
+            step()
+
+    return gather_step
+
+
+def results(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, for `results.json`."""
+    rows = [
+        {
+            "variant": row.variant,
+            "domain": row.domain,
+            "convolution": row.convolution,
+            "parameters": row.parameters,
+            "test_accuracy": list(row.accuracies),
+            "test_accuracy_mean": row.mean_accuracy,
+            "step_milliseconds": list(row.timing.milliseconds),
+            "step_milliseconds_median": row.timing.median,
+            "ratio_to_first": row.timing.ratio,
+            "step_bytes": row.step_bytes,
+        }
+        for row in comparison.rows
+    ]
+    runs = [
+        {"variant": run.variant, "seed": run.seed, "epochs": [asdict(epoch) for epoch in run.history]}
+        for run in comparison.runs
+    ]
+    return {
+        "command": comparison.settings.command,
+        "settings": comparison.settings.as_json(),
+        "data": comparison.images.title,
+        "machine": comparison.machine,
+        "versions": comparison.versions,
+        "seconds": comparison.seconds,
+        "rows": rows,
+        "runs": runs,
+    }
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder, and make sure that files can be written there.
+
+    Raises:
+        ValueError: if they cannot, with the system's reason.
+    """
+    probe = folder / f".{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the folder {folder}: {error.strerror or error}; choose one with --out"
+        ) from error
+    return folder
+
+
+def write_results(comparison: Comparison, folder: Path) -> Path:
+    """Write `results.json` into `folder`, whole or not at all."""
+    path = folder / "results.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(results(comparison), indent=1) + "\n")
+    temporary.replace(path)
+    return path

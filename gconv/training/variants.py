@@ -1,0 +1,140 @@
+"""The networks that one recipe makes: on the grid, on its graph with each convolution, and the dense baselines."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gconv import bridge
+from gconv.domains import Graph
+from gconv.ops import FAMILIES, GraphOps
+from gconv.spatial import DirectionalConv
+from grid_cnn import Conv2d, Grid, GridOps, Layer, Sequential, bind, models
+
+# The kernel that titles speak of: every convolution of the recipe has as many terms as its own kernel has weights.
+_TITLE_KERNEL = 5
+_BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a comparison, ready to train: `module(encode(images))` gives logits."""
+
+    variant: str
+    model: Layer
+    module: nn.Module
+    domain: Grid | Graph
+    encode: Callable[[Tensor], Tensor]
+    convolution: str
+
+    @property
+    def place(self) -> str:
+        """The domain in words."""
+        if self.variant in _BASELINES:
+            return "none"
+        kind = "graph" if isinstance(self.domain, Graph) else "grid"
+        grid = bridge.grid_of(self.domain) if isinstance(self.domain, Graph) else self.domain
+        return f"{kind} {'×'.join(map(str, grid.size))}"
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+
+def names() -> tuple[str, ...]:
+    """The variants that `build` knows, in the order of the table.
+
+    >>> names()
+    ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'linear', 'mlp')
+    """
+    graphs = sorted(FAMILIES, key=["cheb", "monet", "gcn", "spectral"].index)
+    return ("grid", "directional", *graphs, *_BASELINES)
+
+
+def check(variants: Sequence[str]) -> None:
+    """Refuse an empty list, an unknown name, a name twice.
+
+    Raises:
+        ValueError: naming the culprit, with near names.
+    """
+    if not variants:
+        raise ValueError(f"no variants; give some of {','.join(names())}")
+    for variant in variants:
+        if variant not in names():
+            near = difflib.get_close_matches(variant, names())
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+            raise ValueError(f"unknown variant {variant!r}: {hint}")
+    twice = next((v for v in variants if list(variants).count(v) > 1), None)
+    if twice:
+        raise ValueError(f"variant {twice!r} is given twice")
+
+
+def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes: int) -> Network:
+    """Make one variant of a recipe, with freshly drawn weights.
+
+    Args:
+        variant: one of `names()`. recipe: one of `models.names()`. graph: the grid's graph; its grid is the grid's.
+
+    Raises:
+        ValueError: for unknown names, or a recipe that does not fit the grid.
+    """
+    check([variant])
+    grid = bridge.grid_of(graph)
+    options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
+    if variant in _BASELINES:
+        model = models.create(variant, ops=GridOps(grid.ndim), domain=grid, **options)
+        return Network(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
+    if "padding" in inspect.signature(models.function(recipe)).parameters:
+        options["padding"] = "same"  # the one border that every family has, so that all sides have the same shapes
+    if variant == "grid":
+        model = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
+        title = f"Conv2d {_TITLE_KERNEL}×{_TITLE_KERNEL}"
+        return Network(variant, model, bind(model, grid), grid, _as_is, title)
+    ops = GraphOps(variant, ndim=grid.ndim)
+    model = models.create(recipe, ops=ops, domain=graph, **options)
+    return Network(variant, model, bind(model, graph), graph, bridge.to_nodes, ops.title(_TITLE_KERNEL))
+
+
+def _as_is(images: Tensor) -> Tensor:
+    return images
+
+
+def first_filters(network: Network) -> tuple[str, Tensor] | None:
+    """What the first convolution has learned, as pictures `(filters, H, W)`, and of which kind they are.
+
+    Kernels on the grid, and for the directional convolution, which has the same; elsewhere impulse responses: the
+    layer's answer to a single bright node in the middle, without its bias. None without a convolution.
+    """
+    if network.variant in _BASELINES:
+        return None
+    layer = next(
+        m
+        for m in network.model.modules()
+        if type(m) is not Sequential and isinstance(m, Layer) and next(m.parameters(), None) is not None
+    )
+    if isinstance(layer, Conv2d | DirectionalConv):
+        return "kernels", layer.weight.detach()[:, 0].cpu()
+    assert isinstance(network.domain, Graph)
+    return "impulse responses", impulse_response(layer, network.domain)
+
+
+def impulse_response(layer: Layer, graph: Graph) -> Tensor:
+    """The layer's answer to one bright node in the middle of the grid, bias removed: `(C_out, H, W)`."""
+    grid = bridge.grid_of(graph)
+    parameter = next(layer.parameters())
+    dark = graph.zeros(layer.in_channels or 1, dtype=parameter.dtype, device=parameter.device)
+    bright = dark.clone()
+    middle = 0
+    for n in grid.size:
+        middle = middle * n + n // 2
+    bright[0, middle, 0] = 1.0
+    with torch.no_grad():
+        answer = layer(bright, graph) - layer(dark, graph)
+    return bridge.to_images(answer, graph)[0].cpu()

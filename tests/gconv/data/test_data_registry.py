@@ -1,0 +1,85 @@
+"""Which data sets there are, what `load` refuses, and what stays unimported."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gconv import data
+from gconv.data.optional import import_optional
+
+ROOT = Path(data.__file__).resolve().parents[2]
+
+
+def test_names():
+    assert data.names() == ("digits", "mnist")
+
+
+@pytest.mark.parametrize(("given", "near"), [("mnst", "mnist"), ("MNIST", "mnist"), ("digit", "digits")])
+def test_an_unknown_name_close_to_one_is_guessed(given: str, near: str):
+    with pytest.raises(ValueError, match=f"unknown data set '{given}'; did you mean '{near}'.*: digits, mnist"):
+        data.load(given)
+
+
+def test_an_unknown_name_close_to_none_is_answered_with_all():
+    with pytest.raises(ValueError, match=r"^unknown data set 'imagenet' \(there are: digits, mnist\)$"):
+        data.load("imagenet")
+
+
+@pytest.mark.parametrize("name", data.names())
+@pytest.mark.parametrize("size", [(0, 28), (28, -1), (28,), (28, 28, 28), (28.0, 28.0), 28, "28"])
+def test_an_impossible_size_is_refused(name: str, size):
+    with pytest.raises(ValueError, match=r"size must be \(height, width\), two positive integers; got "):
+        data.load(name, size=size)
+
+
+def test_importing_loads_none_of_the_optional_packages():
+    script = "import sys, gconv.data; print(sorted({'sklearn', 'pooch', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch):
+    hide(monkeypatch, "sklearn")
+    with pytest.raises(ImportError) as caught:
+        data.load("digits")
+    expected = 'the data set "digits" needs scikit-learn, which is not installed: pip install "gconv[train]"'
+    assert str(caught.value) == expected
+
+
+def test_download_without_pooch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    hide(monkeypatch, "pooch")
+    with pytest.raises(ImportError, match=r'downloading a data set needs pooch.*pip install "gconv\[train\]"'):
+        data.load("mnist", data_dir=tmp_path, download=True)
+
+
+def test_mnist_at_hand_needs_no_pooch(monkeypatch: pytest.MonkeyPatch, write_mnist):
+    hide(monkeypatch, "pooch")
+    assert len(data.load("mnist", data_dir=write_mnist(), download=True).train_labels) == 12
+
+
+def test_a_package_that_is_installed_but_broken_is_not_called_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "broken_package.py").write_text("import a_module_that_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_nobody_has") as caught:
+        import_optional("broken_package", package="broken-package", purpose="the test")
+    assert "pip install" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "module", ["gconv.data", *(f"gconv.data.{m.name}" for m in pkgutil.iter_modules(data.__path__))]
+)
+def test_the_examples_run(module: str):
+    if module in ("gconv.data", "gconv.data.digits", "gconv.data.registry"):
+        pytest.importorskip("sklearn")
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
