@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 try:
     import typer
@@ -21,9 +21,11 @@ from grid_cnn import models
 if TYPE_CHECKING:
     from gconv.training.compare import Comparison, Settings
 
+# What the parser raises for a wrong option or command; typer exports only this class's child.
+_UsageError: Any = typer.BadParameter.__base__
+
 app = typer.Typer(
     help="Convolutional networks on grids and on graphs, under one layer API.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -31,10 +33,14 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     if version:
         print(gconv.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
@@ -108,21 +114,26 @@ def _with_progress(settings: Settings, console: Console) -> Comparison:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as bars:
-        tasks = {name: bars.add_task(name, total=None, note="") for name in settings.variants}
-        began = time.perf_counter()
-        done = 0
+    bars = Progress(*columns, console=console)
+    tasks = {name: bars.add_task(name, total=None, note="") for name in settings.variants}
+    began = time.perf_counter()
+    done = 0
 
-        def advance(variant: str, loss: float, total: int) -> None:
-            nonlocal done
-            done += 1
-            share = done / (total * len(tasks))
-            left = (time.perf_counter() - began) * (1 / share - 1)
-            finished = bars.tasks[tasks[variant]].completed + 1 >= total
-            note = f"loss {loss:.3f}" if finished else f"loss {loss:.3f}, {left:.0f} s left for all"
-            bars.update(tasks[variant], advance=1, total=total, note=note)
+    def advance(variant: str, loss: float, total: int) -> None:
+        nonlocal done
+        if not done:
+            bars.start()
+        done += 1
+        left = (time.perf_counter() - began) * (total * len(tasks) / done - 1)
+        finished = bars.tasks[tasks[variant]].completed + 1 >= total
+        note = f"loss {loss:.3f}" if finished else f"loss {loss:.3f}, {left:.0f} s left for all"
+        bars.update(tasks[variant], advance=1, total=total, note=note)
 
+    try:
         return run(settings, advance)
+    finally:
+        if done:
+            bars.stop()
 
 
 def _table(comparison: Comparison) -> Table:
@@ -170,10 +181,19 @@ def list_layers() -> None:
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
     try:
-        app()
+        app(standalone_mode=False)
+    except _UsageError as error:
+        _refuse(error.format_message())
     except (ValueError, ImportError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        print("interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def _refuse(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ T = TypeVar("T")
 GraphLike = Any
 
 _GRAPHS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_WEIGHTED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_CARRYING: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class GraphLayer(Layer):
@@ -72,8 +72,7 @@ class GraphLayer(Layer):
                     f"{tuple(edge_weight.shape)}"
                 )
             return found, edge_weight
-        weight = edge_weight
-        return _remember(_WEIGHTED, weight, found, lambda: found.weighted(weight, found.edge_attr)), None
+        return _with(found, "edge_weight", edge_weight), None
 
 
 def as_graph(
@@ -98,8 +97,9 @@ def as_graph(
             raise TypeError(f"{layer} was called with a PyG Data without edge_index")
         edge_weight = held.edge_weight if edge_weight is None and "edge_weight" in held else edge_weight
         found, _ = as_graph(held.edge_index, layer, held.num_nodes, None)
-        if "edge_attr" in held and held.edge_attr is not None:
-            found = _remember(_WEIGHTED, held.edge_attr, found, lambda: found.weighted(None, _columns(held.edge_attr)))
+        for name in ("edge_attr", "pos"):
+            if name in held and held[name] is not None:
+                found = _with(found, name, held[name])
         return found, edge_weight
     if graph is None:
         raise TypeError(
@@ -112,8 +112,9 @@ def as_graph(
     )
 
 
-def _columns(edge_attr: Tensor) -> Tensor:
-    return edge_attr if edge_attr.dim() == 2 else edge_attr.reshape(edge_attr.shape[0], -1)
+def _with(graph: Graph, name: str, tensor: Tensor) -> Graph:
+    """`graph.having(name=tensor)`, the same object while the tensor lives unedited."""
+    return _remember(_CARRYING, tensor, (graph, name), lambda: graph.having(**{name: tensor}))
 
 
 def _remember(cache: WeakTensorKeyDictionary, tensor: Tensor, key: object, build: Callable[[], T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,9 +25,13 @@ class Graph:
         edge_index: `(2, E)`, whole numbers from 0 to N - 1: sources, then targets.
         num_nodes: N; if None, the number of positions, or the largest index + 1.
         edge_weight: `(E,)`, finite floating numbers, or None for ones.
-        edge_attr: `(E, D)`, what layers with edge features read (pseudo-coordinates, for one).
+        edge_attr: `(E, D)` or `(E,)` of any dtype, what layers with edge features read (pseudo-coordinates, for one).
         pos: `(N, d)`, the nodes' positions.
         lattice: the rule that made the graph out of a grid, if one did. Set by `grid_graph`.
+
+    Attributes:
+        structure: the edges alone, with their sorted rows; shared by graphs that differ in weights only.
+        plan: operators, spectra and tables computed so far; `graph.plan.explain()` lists them.
 
     Raises:
         TypeError: for tensors of a wrong dtype.
@@ -45,6 +48,8 @@ class Graph:
     edge_attr: Tensor | None = None
     pos: Tensor | None = None
     lattice: Lattice | None = None
+    structure: Structure = field(init=False)
+    plan: Plan = field(init=False)
     _family: dict[tuple[Grid | None, torch.device], Graph] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +63,9 @@ class Graph:
         if self.num_nodes is None:
             largest = int(self.edge_index.max()) + 1 if self.edge_index.numel() else 0
             object.__setattr__(self, "num_nodes", largest if self.pos is None else self.pos.shape[0])
+        structure = Structure(self.edge_index[0], self.edge_index[1], self.num_nodes, self.num_nodes)
+        object.__setattr__(self, "structure", structure)
+        object.__setattr__(self, "plan", Plan(self))
         self._family.setdefault((self.grid, self.device), self)
 
     @property
@@ -74,16 +82,6 @@ class Graph:
     def grid(self) -> Grid | None:
         """The grid whose cells the nodes are, in row-major order, if there is one."""
         return None if self.lattice is None else self.lattice.grid
-
-    @cached_property
-    def structure(self) -> Structure:
-        """The edges alone, with their sorted rows; shared by graphs that differ in weights only."""
-        return Structure(self.edge_index[0], self.edge_index[1], self.num_nodes, self.num_nodes)
-
-    @cached_property
-    def plan(self) -> Plan:
-        """Operators, spectra and tables computed so far; `graph.plan.explain()` tells what runs how, and why."""
-        return Plan(self)
 
     def to(self, device: torch.device | str) -> Graph:
         """This graph on `device`; asked twice, the same object."""
@@ -110,10 +108,10 @@ class Graph:
             of_lattice(self.lattice.on(grid), self.device, self._family)
         return self._family[grid, self.device]
 
-    def weighted(self, edge_weight: Tensor | None, edge_attr: Tensor | None = None) -> Graph:
-        """The same edges with other weights and attributes, sharing the sorted rows."""
-        other = replace(self, edge_weight=edge_weight, edge_attr=edge_attr, lattice=None, _family={})
-        other.__dict__["structure"] = self.structure
+    def having(self, **tensors: Tensor | None) -> Graph:
+        """The same edges with another `edge_weight`, `edge_attr` or `pos`, sharing the sorted rows."""
+        other = replace(self, **tensors, lattice=None, _family={})
+        object.__setattr__(other, "structure", self.structure)
         return other
 
     def zeros(self, channels: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -164,9 +162,10 @@ def _validate(graph: Graph) -> None:
     ):
         if tensor is None:
             continue
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(f"{name} takes a tensor of floating numbers, got {kind}; convert it with .float()")
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} takes a tensor, got {type(tensor).__name__}")
+        if name != "edge_attr" and not tensor.is_floating_point():
+            raise TypeError(f"{name} takes a tensor of floating numbers, got {tensor.dtype}; convert it with .float()")
         if tensor.dim() not in dims or (length is not None and tensor.shape[0] != length):
             wanted = " or ".join(f"({length}{', d' if d == 2 else ','})" for d in dims)
             raise ValueError(f"{name} has shape {wanted} here; got {tuple(tensor.shape)}")

@@ -78,9 +78,10 @@ class Lattice:
         """The `count` nearest of every cell, in both directions (a pair is joined if either lists the other)."""
         grid, coords = self.grid, coordinates(self.grid)
         nodes = torch.arange(grid.num_nodes)
+        count = min(count, grid.num_nodes - 1)  # a pooled grid may have no more
         found = torch.zeros(grid.num_nodes, dtype=torch.long)
         furthest = torch.zeros(grid.num_nodes, dtype=torch.float64)
-        pairs = []
+        pairs = [nodes.new_zeros(2, 0)]
         for offset in _by_distance(grid, count):
             source, inside = shifted(coords, torch.tensor(offset), grid)
             taken = inside & (found < count)
@@ -93,7 +94,7 @@ class Lattice:
         if grid.periodic:
             size = torch.tensor(grid.size)
             move = (move + (size - 1) // 2) % size - (size - 1) // 2
-        sigma = float(furthest.mean()) if self.sigma is None else self.sigma
+        sigma = float(furthest.mean()) or 1.0 if self.sigma is None else self.sigma
         return both, torch.exp(-move.pow(2).sum(1).double() / sigma**2).float(), move.float()
 
 

@@ -5,7 +5,8 @@ With weights w, out-degree d_j = Σ_i w_ji and in-degree d'_i = Σ_j w_ji, loops
     combinatorial  L = D - A
     sym            L = I - D^{-1/2} A D^{-1/2}
     rw             L = I - D^{-1} A
-    gcn            D̂^{-1/2} (A + I) D̂^{-1/2}, degrees over targets, one loop a node (weight 2 if improved)
+    gcn            D̂^{-1/2} (A + I) D̂^{-1/2}, degrees over targets, one loop a node (improved: A + 2 I, where A has
+                   weights; without weights PyG's own loops weigh 1 all the same, and so do these)
 
 as in `torch_geometric.utils.get_laplacian` and `gcn_norm`: a node without edges has degree 0, whose inverse counts as
 0. Weights are worked out in float64 and kept per dtype, so that a float32 layer sees them rounded once.

@@ -140,10 +140,11 @@ class Plan:
 
     def _gcn(self, improved: bool, add_self_loops: bool) -> Operator:
         graph = self._graph
-        structure, weight = gcn_weights(graph, edge_weights(graph), improved, add_self_loops)
+        heavy = improved and graph.edge_weight is not None  # what PyG does, and its trained weights rely on
+        structure, weight = gcn_weights(graph, edge_weights(graph), heavy, add_self_loops)
         stencil = lattice_stencil(graph)
         if stencil is not None and not bool((graph.edge_index[0] == graph.edge_index[1]).any()):
-            loop = (2.0 if improved else 1.0) * add_self_loops
+            loop = float(add_self_loops)
             degree = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).double() + loop
             root = inverse_power(degree, -0.5)
             stencil = replace(stencil, diagonal=loop * root * root if loop else None, left=root, right=root)

@@ -170,14 +170,14 @@ class GMMConv(GraphLayer):
     def _separate(self, x: Tensor, graph: Graph, pseudo: Tensor) -> Tensor:
         """A matrix an edge, made and applied for so many edges at a time."""
         structure = graph.structure
+        if not structure.num_edges:
+            return x.new_zeros(*x.shape[:-1], self.out_channels)
         mean = _per_edge_mean(graph, x.dtype) if self.aggr == "mean" else None
         edges = max(1, _CHUNK // (self.mu[..., 0].numel()))
         messages = [
             torch.einsum("sec,eco->seo", x.index_select(1, source), self._filters(part))
             for source, part in zip(structure.source.split(edges), pseudo.split(edges), strict=True)
         ]
-        if not messages:
-            return x.new_zeros(*x.shape[:-1], self.out_channels)
         arrivals = graph.plan.keep("arrivals", lambda: _arrivals(structure))
         return propagate(torch.cat(messages, 1), arrivals, mean)
 

@@ -26,7 +26,7 @@ class GCNConv(GraphLayer):
 
     Args:
         in_channels, out_channels: channels of a node.
-        improved: Â = A + 2 I.
+        improved: Â = A + 2 I, where A has weights (as in PyG: without weights it changes nothing).
         cached: taken for PyG's sake; plans are always kept.
         add_self_loops: give every node a loop that it lacks; None: as `normalize`.
         normalize: scale by degrees; else the raw weights are used.

@@ -158,6 +158,8 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
     graph = grid_graph(images.size, settings.neighbors, device=settings.device)
     mean, deviation = images.train_images.mean(), images.train_images.std()
     train, test = ((part - mean) / deviation for part in (images.train_images, images.test_images))
+    for variant in settings.variants:  # what cannot be built is said before anything is trained
+        variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
     networks: dict[str, Network] = {}
     runs = []
     for seed in range(settings.seeds):

@@ -1,0 +1,27 @@
+"""The registry is complete."""
+
+from registry import ROWS
+
+import gconv
+
+
+def test_every_layer_has_a_row():
+    rows = {type(row.make()) for row in ROWS}
+    assert rows == set(gconv.layers())
+
+
+def test_every_exported_layer_is_listed():
+    exported = {
+        value
+        for value in vars(gconv).values()
+        if isinstance(value, type) and issubclass(value, gconv.GraphLayer) and value is not gconv.GraphLayer
+    }
+    assert exported == set(gconv.layers())
+
+
+def test_every_layer_says_what_it_is():
+    for layer in gconv.layers():
+        assert layer.kind in ("spatial", "spectral", "pooling", "normalisation")
+        assert layer.reference
+        assert layer.__doc__
+        assert ">>>" in layer.__doc__

@@ -1,0 +1,173 @@
+"""Every graph layer is a row here, and every law in `laws/` runs over the rows.
+
+A row says how to make the layer (three channels in), on which domains it has a meaning, and which symmetries it has.
+To add a layer: add its row; `laws/test_registry.py` fails until it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import gconv
+from gconv import Graph, GraphLayer, grid_graph
+from grid_cnn import AvgPool2d, MaxPool2d, MinPool2d
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer and what holds for it."""
+
+    name: str
+    make: Callable[[], GraphLayer]
+    grids_only: bool = False  # the nodes must be the cells of a grid, in order
+    undirected: bool = False  # the Laplacian must be symmetric
+    equivariant: bool = True  # renumbering the nodes renumbers the result (of a readout: leaves it alone)
+    translates: int | None = 1  # on a torus, shifting by so many cells shifts the result; None: it does not
+    positional: bool = False  # neighbours come from positions, not from edges
+    readout: bool = False  # the result has no nodes
+    forms: tuple[str, ...] = ()  # the forms that it can be forced into on a grid's graph
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ROWS = (
+    Row("BatchNorm", lambda: gconv.BatchNorm(CHANNELS)),
+    Row("Cheb K=1", lambda: gconv.ChebConv(CHANNELS, 4, 1), forms=("recurrence", "eigenbasis")),
+    Row("Cheb sym K=4", lambda: gconv.ChebConv(CHANNELS, 4, 4), forms=("recurrence", "eigenbasis")),
+    Row("Cheb rw K=3", lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization="rw", bias=False), forms=("recurrence",)),
+    Row(
+        "Cheb combinatorial K=3",
+        lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization=None),
+        forms=("recurrence", "eigenbasis"),
+    ),
+    Row("Directional 1×1", lambda: gconv.DirectionalConv(CHANNELS, 4, 1)),
+    Row(
+        "Directional 3×3",
+        lambda: gconv.DirectionalConv(CHANNELS, 4, 3),
+        positional=True,
+        forms=("convolution", "gather"),
+    ),
+    Row(
+        "Directional 3×3 dilated",
+        lambda: gconv.DirectionalConv(CHANNELS, 6, 3, dilation=2, groups=3, bias=False),
+        positional=True,
+        forms=("convolution", "gather"),
+    ),
+    Row(
+        "Directional 5×5 strided",
+        lambda: gconv.DirectionalConv(CHANNELS, 4, 5, stride=2),
+        grids_only=True,
+        equivariant=False,
+        translates=2,
+        forms=("convolution", "gather"),
+    ),
+    Row("Flatten", gconv.Flatten, readout=True, equivariant=False, translates=None),
+    Row("GCN", lambda: gconv.GCNConv(CHANNELS, 4), forms=("stencil", "gather", "dense", "portable")),
+    Row("GCN narrowing", lambda: gconv.GCNConv(CHANNELS, 2, improved=True), forms=("stencil", "gather", "dense")),
+    Row("GCN without loops", lambda: gconv.GCNConv(CHANNELS, 4, add_self_loops=False, bias=False)),
+    Row("GCN raw", lambda: gconv.GCNConv(CHANNELS, 4, normalize=False)),
+    Row("GMM", lambda: gconv.GMMConv(CHANNELS, 4, 2, 5), forms=("convolution", "gather", "portable")),
+    Row(
+        "GMM sum, no root",
+        lambda: gconv.GMMConv(CHANNELS, 4, 2, 3, aggr="add", root_weight=False, bias=False),
+        forms=("convolution", "gather"),
+    ),
+    Row(
+        "GMM separate",
+        lambda: gconv.GMMConv(CHANNELS, 4, 2, 3, separate_gaussians=True),
+        forms=("convolution", "gather"),
+    ),
+    Row("GlobalAvgPool", gconv.GlobalAvgPool, readout=True),
+    Row("GlobalMaxPool", gconv.GlobalMaxPool, readout=True),
+    Row(
+        "GridPool max",
+        lambda: gconv.GridPool(MaxPool2d(2)),
+        grids_only=True,
+        equivariant=False,
+        translates=2,
+    ),
+    Row(
+        "GridPool average",
+        lambda: gconv.GridPool(AvgPool2d(2)),
+        grids_only=True,
+        equivariant=False,
+        translates=2,
+    ),
+    Row(
+        "GridPool min",
+        lambda: gconv.GridPool(MinPool2d(2)),
+        grids_only=True,
+        equivariant=False,
+        translates=2,
+    ),
+    Row("Spectral", lambda: gconv.SpectralConv(CHANNELS, 4, 6), undirected=True),
+    Row("Spectral sym", lambda: gconv.SpectralConv(CHANNELS, 4, 2, normalization="sym", bias=False), undirected=True),
+    Row(
+        "Spectral free",
+        lambda: gconv.SpectralConv(CHANNELS, 4, 5, smooth=False),
+        undirected=True,
+        equivariant=False,
+        translates=None,
+    ),
+)
+
+
+def random_graph(num_nodes: int = 11, *, directed: bool = True, seed: int = 0) -> Graph:
+    """Weights, loops, an isolated node, whole-number positions and the offsets along the edges as attributes."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = torch.randint(0, num_nodes - 1, (2, 3 * num_nodes), generator=generator)  # the last node stays alone
+    pairs = torch.unique(torch.cat([pairs, torch.tensor([[0], [0]])], 1), dim=1)
+    weight = torch.rand(pairs.shape[1], generator=generator) + 0.1
+    if not directed:
+        dense = torch.zeros(num_nodes, num_nodes)
+        dense[pairs[0], pairs[1]] = weight
+        dense = dense + dense.t()
+        pairs = dense.nonzero().t()
+        weight = dense[pairs[0], pairs[1]]
+    cells = torch.randperm(2 * num_nodes, generator=generator)[:num_nodes]
+    pos = torch.stack([cells // 5, cells % 5], 1).float()
+    return Graph(pairs, num_nodes, weight, pos[pairs[0]] - pos[pairs[1]], pos)
+
+
+GRAPHS: dict[str, Callable[[], Graph]] = {
+    "grid, 8 neighbours": lambda: grid_graph((4, 6)),
+    "grid, 4 neighbours": lambda: grid_graph((4, 6), 4),
+    "torus": lambda: grid_graph((4, 6), 4, periodic=True),
+    "nearest, weighted": lambda: grid_graph((4, 6), nearest=6),
+    "random, directed": random_graph,
+    "random, undirected": lambda: random_graph(directed=False),
+}
+
+
+def graphs_of(row: Row) -> list[str]:
+    """The domains on which a row's layer has a meaning."""
+    return [
+        name
+        for name in GRAPHS
+        if not (row.grids_only and name.startswith("random")) and not (row.undirected and name == "random, directed")
+    ]
+
+
+ON_DOMAINS = [(row, name) for row in ROWS for name in graphs_of(row)]
+IDS = [f"{row.name} on {name}" for row, name in ON_DOMAINS]
+
+# Where a layer also has a meaning once the graph has forgotten its grid: the nodes may then be renumbered, or several
+# graphs stand side by side. A directional layer sees positions alone, which do not wrap around.
+OFF_GRIDS = [(row, name) for row, name in ON_DOMAINS if row.equivariant and not (row.positional and name == "torus")]
+
+
+def double(row: Row) -> GraphLayer:
+    """The row's layer in float64, in evaluation mode."""
+    return row.make().double().eval()
+
+
+def signal(graph: Graph, *leading: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A random signal of the registry's channels."""
+    return torch.randn(*leading, graph.num_nodes, CHANNELS, dtype=dtype)
