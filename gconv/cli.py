@@ -66,11 +66,11 @@ def compare(
     All variants have the same seeds, data order, optimiser, schedule and budget. The defaults take about three minutes
     on two cores.
     """
-    from gconv.training import compare as comparing
-    from gconv.training import pages, report
+    from gconv.training import pages, report, results
+    from gconv.training.compare import Settings
     from gconv.training.variants import names
 
-    settings = comparing.Settings(
+    settings = Settings(
         model=models.function(model) and model,
         data=data,
         data_dir=data_dir,
@@ -85,13 +85,13 @@ def compare(
         device=device,
         out=out,
     )
-    folder = comparing.writable(settings.out)
+    folder = results.writable(settings.out)
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a file has no edge to wrap at; the table needs this much
     comparison = _with_progress(settings, console)
     console.print(_table(comparison))
-    comparing.write_results(comparison, folder)
+    results.write_results(comparison, folder)
     report.write(pages.page(comparison), folder / "report.html")
     console.print(f"{comparison.seconds:.0f} s. Wrote {folder / 'results.json'} and {folder / 'report.html'}")
 

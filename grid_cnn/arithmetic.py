@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import overload
 
 Padding = int | str | Sequence[int]
@@ -10,7 +10,7 @@ Padding = int | str | Sequence[int]
 
 def per_axis(value: int | Sequence[int], ndim: int, name: str, least: int = 1) -> tuple[int, ...]:
     """`value` once for each of `ndim` axes, checked to be whole numbers of at least `least`."""
-    axes = (value,) * ndim if isinstance(value, int) else tuple(value)
+    axes = tuple(value) if isinstance(value, Iterable) else (value,) * ndim
     if len(axes) != ndim or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in axes):
         raise ValueError(f"{name} takes a whole number >= {least}, or {ndim} of them; got {value!r}")
     return axes
@@ -28,6 +28,25 @@ def border(kernel_size: Sequence[int], dilation: Sequence[int], padding: Padding
         totals = [d * (f - 1) if padding == "same" else 0 for f, d in zip(kernel_size, dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
     return tuple((p, p) for p in per_axis(padding, len(kernel_size), "padding", least=0))
+
+
+def positions(
+    size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil_mode: bool = False
+) -> int:
+    """The number of positions of a window along one axis, with that many cells added before and after.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    extent = dilation * (kernel - 1) + 1
+    room = size + before + after - extent
+    count = (room + stride - 1 if ceil_mode else room) // stride + 1
+    if count < 1:
+        raise ValueError(
+            f"the kernel is larger than the padded input: {extent} cells against {size} + {before + after} "
+            "of padding; take a larger input, more padding or a smaller kernel"
+        )
+    return count - 1 if ceil_mode and (count - 1) * stride >= size + before else count
 
 
 @overload
@@ -83,26 +102,19 @@ def output_size(
     ...
     ValueError: a window of 3 with stride 3 does not fit 7 cells: (7 - 3) / 3 + 1 = 2.33 is not whole; ...
     """
-    sizes = (size,) if isinstance(size, int) else tuple(size)
+    sizes = per_axis(size, len(size) if isinstance(size, Sequence) else 1, "size")
     kernel = per_axis(kernel_size, len(sizes), "kernel_size")
     steps = per_axis(kernel if stride is None else stride, len(sizes), "stride")
     spread = per_axis(dilation, len(sizes), "dilation")
     out = []
     for w, f, s, d, (before, after) in zip(sizes, kernel, steps, spread, border(kernel, spread, padding), strict=True):
+        count = positions(w, f, s, d, before, after, ceil_mode)
         extent, padded = d * (f - 1) + 1, w + before + after
         room = padded - extent
-        if room < 0:
-            raise ValueError(
-                f"the kernel is larger than the padded input: {extent} cells against {w} + {before + after} "
-                "of padding; take a larger input, more padding or a smaller kernel"
-            )
         if strict and room % s:
             raise ValueError(
                 f"a window of {extent} with stride {s} does not fit {padded} cells: ({padded} - {extent}) / {s} + 1 = "
                 f"{room / s + 1:.2f} is not whole; {padded - room % s} or {padded - room % s + s} cells would fit"
             )
-        count = (room + s - 1 if ceil_mode else room) // s + 1
-        if ceil_mode and (count - 1) * s >= w + before:
-            count -= 1
         out.append(count)
-    return out[0] if isinstance(size, int) else tuple(out)
+    return tuple(out) if isinstance(size, Sequence) else out[0]

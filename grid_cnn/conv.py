@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grid_cnn.arithmetic import Padding, border, output_size, per_axis
+from grid_cnn.arithmetic import Padding, border, per_axis, positions
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import GridLayer
 
@@ -61,12 +61,14 @@ def output_grid(
     mode = "circular" if grid.periodic else padding_mode
     most = {"reflect": [n - 1 for n in grid.size], "circular": list(grid.size)}.get(mode)
     if most is not None and any(max(pair) > limit for pair, limit in zip(borders, most, strict=True)):
+        where = "on a periodic grid" if grid.periodic else f"with padding_mode={mode!r}"
+        mend = "a larger grid" if grid.periodic else "padding_mode='zeros'"
         raise ValueError(
-            f"padding {[max(pair) for pair in borders]} with padding_mode={mode!r} needs more cells than the input "
-            f"has: {grid.size}; take less padding, or padding_mode='zeros'"
+            f"padding {[max(pair) for pair in borders]} {where} needs more cells than the input "
+            f"has: {grid.size}; take less padding, or {mend}"
         )
-    padded = [n + before + after for n, (before, after) in zip(grid.size, borders, strict=True)]
-    size = output_size(padded, kernel_size, stride, 0, dilation)
+    axes = zip(grid.size, kernel_size, stride, dilation, borders, strict=True)
+    size = tuple(positions(n, f, s, d, *pair) for n, f, s, d, pair in axes)
     even = all(o * s == n for o, s, n in zip(size, stride, grid.size, strict=True))
     return Grid(size, periodic=grid.periodic and even)
 
@@ -105,7 +107,7 @@ class _ConvLayer(GridLayer):
             raise ValueError(f"padding_mode is one of {', '.join(PADDING_MODES)}; got {padding_mode!r}")
         # torch's own constructor refuses 'same' with a stride; the border is applied by `convolve`, so it sees none.
         super().__init__(in_channels, out_channels, kernel, steps, 0, spread, groups, bias, padding_mode, device, dtype)  # pyright: ignore[reportCallIssue]
-        self.padding = padding
+        self.padding = padding if isinstance(padding, str) else per_axis(padding, self.ndim, "padding", least=0)
         self.borders = border(kernel, spread, padding)
         self.true_convolution = true_convolution
 
@@ -113,6 +115,7 @@ class _ConvLayer(GridLayer):
         """The grid of output cells; still periodic if wrapped and divided evenly."""
         if not isinstance(domain, Grid):
             return None
+        self.check_axes(domain)
         return output_grid(domain, self.kernel_size, self.stride, self.borders, self.dilation, self.padding_mode)
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
@@ -128,7 +131,7 @@ class _ConvLayer(GridLayer):
         text = f"{self.in_channels}, {self.weight.shape[0]}, kernel_size={self.kernel_size}"
         shown = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups}
         text += "".join(f", {name}={value}" for name, value in shown.items() if value not in (1, (1,) * self.ndim))
-        text += f", padding={self.padding!r}" if self.padding != 0 else ""
+        text += f", padding={self.padding!r}" if self.padding != (0,) * self.ndim else ""
         text += f", padding_mode={self.padding_mode!r}" if self.padding_mode != "zeros" else ""
         return text + (", bias=False" if self.bias is None else "") + (", true" * self.true_convolution)
 

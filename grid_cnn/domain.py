@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
@@ -52,7 +52,7 @@ class Grid:
     periodic: bool = False
 
     def __init__(self, size: int | Sequence[int], periodic: bool = False) -> None:
-        axes = (size,) if isinstance(size, int) else tuple(size)
+        axes = tuple(size) if isinstance(size, Iterable) else (size,)
         if not axes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in axes):
             raise ValueError(f"Grid takes one positive whole number an axis, as in Grid((28, 28)); got size={size!r}")
         object.__setattr__(self, "size", axes)

@@ -56,6 +56,12 @@ class GridLayer(Layer):
 
     ndim: int
 
+    def check_axes(self, domain: Grid) -> None:
+        """Refuse a grid of another number of axes."""
+        if domain.ndim != self.ndim:
+            axes = "1 axis" if self.ndim == 1 else f"{self.ndim} axes"
+            raise ValueError(f"{type(self).__name__} works on grids of {axes}, got {domain!r}")
+
     def grid(self, x: Tensor, domain: Domain | None) -> Grid:
         """The grid that `x` lives on: `domain` if given and fitting, else the shape of `x` says it.
 
@@ -64,8 +70,13 @@ class GridLayer(Layer):
             ValueError: if axes, sizes or channels do not fit.
         """
         name, axes = type(self).__name__, self.ndim
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} takes a tensor (batch, channels{', size' * axes}), got {type(x).__name__}")
         if domain is not None and not isinstance(domain, Grid):
-            raise TypeError(f"{name} works on a Grid, got {domain!r}; on a graph take the twin that GraphOps builds")
+            what = repr(domain) if isinstance(domain, Domain) else type(domain).__name__
+            raise TypeError(f"{name} works on a Grid, got {what}; on a graph take the twin that GraphOps builds")
+        if domain is not None:
+            self.check_axes(domain)
         if x.dim() not in (axes + 1, axes + 2) or (domain is not None and tuple(x.shape[-axes:]) != domain.size):
             wanted = "".join(f", {n}" for n in domain.size) if domain is not None else ", size" * axes
             raise ValueError(f"{name} expects a signal (batch, channels{wanted}), got shape {tuple(x.shape)}")
@@ -77,6 +88,13 @@ class GridLayer(Layer):
         """The result together with its domain."""
         grid = self.grid(x, domain)
         return self(x, grid), self.codomain(grid)
+
+
+def check_ndim(name: str, ndim: int) -> int:
+    """`ndim` if it is 1, 2 or 3."""
+    if type(ndim) is not int or ndim not in (1, 2, 3):
+        raise ValueError(f"{name} takes ndim 1, 2 or 3; got {ndim!r}")
+    return ndim
 
 
 def is_elementwise(module: nn.Module) -> bool:
@@ -112,11 +130,13 @@ class Sequential(nn.Sequential, Layer):
         super().__init__(*modules)
         self._refuse_mixing()
 
-    def _refuse_mixing(self, domain: Domain | None = None) -> None:
+    def _refuse_mixing(self, on_domain: bool = False) -> bool:
         # Without any layer, and given no domain, this is the head of a network: plain vectors all the way.
-        on_domain = domain is not None or any(isinstance(module, Layer) for module in self)
-        for name, module in self.named_children():
-            if isinstance(module, Layer):
+        on_domain = on_domain or has_layer(self)
+        for name, module in self._modules.items():
+            if isinstance(module, Sequential):
+                on_domain = on_domain and module._refuse_mixing(on_domain)
+            elif isinstance(module, Layer):
                 on_domain = on_domain and not leaves_domain(module)
             elif on_domain and not is_elementwise(module):
                 raise TypeError(
@@ -124,6 +144,21 @@ class Sequential(nn.Sequential, Layer):
                     "it has no meaning on a domain; take the layer that the ops offer (ops.conv, ops.norm, ...), "
                     "subclass grid_cnn.Layer, or place it after flatten() or a global pool"
                 )
+        return on_domain
+
+    def __add__(self, other: nn.Sequential) -> Sequential:
+        return type(self)(*super().__add__(other))
+
+    def __mul__(self, other: int) -> Sequential:
+        return type(self)(*super().__mul__(other))
+
+    def __delitem__(self, idx: slice | int) -> None:
+        table = self._modules
+        super().__delitem__(idx)
+        left = list(self._modules.items())
+        table.clear()  # the same table as before, since bind shares it
+        table.update(left)
+        self._modules = table
 
     @property
     def in_channels(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -139,17 +174,25 @@ class Sequential(nn.Sequential, Layer):
 
     def step(self, x: Tensor, domain: Domain | None = None) -> tuple[Tensor, Domain | None]:
         """The result together with its domain."""
-        self._refuse_mixing(domain)
-        for module in self:
-            x, domain = module.step(x, domain) if isinstance(module, Layer) else (module(x), domain)
-        return x, domain
+        reached: list[Domain | None] = []
+        x = self(x, domain, reached)  # a call, so that hooks see it
+        return x, reached[0]
 
-    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
-        return self.step(input, domain)[0]
+    def forward(
+        self, input: Tensor, domain: Domain | None = None, reached: list[Domain | None] | None = None
+    ) -> Tensor:
+        """The last layer's result; `reached`, if given, is told the domain it lives on (`step` asks for it)."""
+        self._refuse_mixing(domain is not None)
+        for module in self:
+            input, domain = module.step(input, domain) if isinstance(module, Layer) else (module(input), domain)
+        if reached is not None:
+            reached.append(domain)
+        return input
 
     def trace(self, x: Tensor, domain: Domain | None = None, name: str = "") -> Iterator[Stage]:
         """The result of every layer on the way, in order."""
-        for key, module in self.named_children():
+        self._refuse_mixing(domain is not None)
+        for key, module in self._modules.items():
             path = f"{name}.{key}" if name else key
             if isinstance(module, Layer):
                 for stage in module.trace(x, domain, path):
@@ -168,6 +211,13 @@ class LeavesDomain(Layer):
         return None
 
 
+def has_layer(module: nn.Module) -> bool:
+    """Whether there is a layer in it that lives on a domain; a Sequential of plain modules is none."""
+    if isinstance(module, Sequential):
+        return any(has_layer(child) for child in module)
+    return isinstance(module, Layer)
+
+
 def leaves_domain(module: nn.Module) -> bool:
     """Whether the signal is a plain vector after `module`."""
     if isinstance(module, Sequential):
@@ -184,7 +234,7 @@ class Bound(nn.Module):
     def __init__(self, model: Layer, domain: Domain) -> None:
         super().__init__()
         # The model's own tables, not copies: its state-dict names, and a head swapped here is swapped there.
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             self.__dict__[table] = model.__dict__[table]
         self.__dict__["model"] = model
         self.domain = domain
@@ -192,10 +242,15 @@ class Bound(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x, self.domain)
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the training mode of the wrapper and of the model."""
-        self.model.training = mode
-        return super().train(mode)
+    @property
+    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The model's mode, whichever side it is set on."""
+        return self.__dict__["model"].training if "model" in self.__dict__ else True
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        if "model" in self.__dict__:
+            self.__dict__["model"].training = mode
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
@@ -239,10 +294,13 @@ def bind(model: Layer, domain: Domain) -> Bound:
     try:
         with torch.no_grad():
             model(signal, bound.domain)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model does not fit {domain!r}, tried with a zero signal of {signal.shape[1]} channels: {error}"
+        ) from error
     finally:
         for module, mode in modes:
             module.training = mode
-    bound.training = model.training
     return bound
 
 

@@ -18,11 +18,15 @@ from grid_cnn.layer import GridLayer
 
 class _BatchNorm(GridLayer):
     def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
+        if isinstance(num_features, bool) or not isinstance(num_features, int) or num_features < 1:
+            raise ValueError(f"num_features takes a whole number >= 1, got {num_features!r}")
         super().__init__(num_features, *args, **kwargs)
         self.in_channels = num_features
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         self.grid(input, domain)
+        if input.dim() == self.ndim + 1:
+            return super().forward(input.unsqueeze(0)).squeeze(0)
         return super().forward(input)
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from grid_cnn import conv, norm, pool
 from grid_cnn.arithmetic import Padding
-from grid_cnn.layer import Layer
+from grid_cnn.layer import Layer, check_ndim
 
 Size = int | Sequence[int]
 
@@ -80,9 +80,7 @@ class GridOps:
     has_valid_borders = True
 
     def __init__(self, ndim: int = 2) -> None:
-        if ndim not in (1, 2, 3):
-            raise ValueError(f"GridOps takes ndim 1, 2 or 3; got {ndim!r}")
-        self.ndim = ndim
+        self.ndim = check_ndim("GridOps", ndim)
 
     def __repr__(self) -> str:
         return f"GridOps(ndim={self.ndim})"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from grid_cnn.arithmetic import output_size, per_axis
 from grid_cnn.domain import Domain, Grid
-from grid_cnn.layer import GridLayer, LeavesDomain
+from grid_cnn.layer import GridLayer, LeavesDomain, check_ndim
 
 Size = int | Sequence[int]
 
@@ -42,10 +42,11 @@ class WindowPool(GridLayer):
         """The grid of windows; still periodic if they tile the grid."""
         if not isinstance(domain, Grid):
             return None
+        self.check_axes(domain)
         size = output_size(
             domain.size, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode
         )
-        tiles = self.stride == self.kernel_size and not any(self.padding)
+        tiles = self.stride == self.kernel_size and not any(self.padding) and set(self.dilation) == {1}
         tiles = tiles and all(o * s == n for o, s, n in zip(size, self.stride, domain.size, strict=True))
         return Grid(size, periodic=domain.periodic and tiles)
 
@@ -68,6 +69,7 @@ class _MaxPool(WindowPool):
         stride: Size | None = None,
         padding: Size = 0,
         dilation: Size = 1,
+        *,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
@@ -93,6 +95,16 @@ class _AvgPool(WindowPool):
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         self.count_include_pad = count_include_pad
+
+    def codomain(self, domain: Domain | None) -> Grid | None:
+        """The grid of windows; still periodic if they tile the grid."""
+        grid = super().codomain(domain)
+        if isinstance(domain, Grid) and self.ndim == 3 and any(map(int.__lt__, domain.size, self.kernel_size)):
+            raise ValueError(
+                f"{type(self).__name__} takes no window larger than the input without its padding, got kernel_size="
+                f"{self.kernel_size} on {domain!r}; take a larger input or a smaller kernel"
+            )
+        return grid
 
     def pool(self, x: Tensor) -> Tensor:
         operator = cast(Callable[..., Tensor], (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[self.ndim - 1])
@@ -203,7 +215,7 @@ class AvgPool3d(_AvgPool):
 class _WholeGrid(GridLayer, LeavesDomain):
     def __init__(self, ndim: int = 2) -> None:
         super().__init__()
-        self.ndim = ndim
+        self.ndim = check_ndim(type(self).__name__, ndim)
 
     @property
     def axes(self) -> tuple[int, ...]:

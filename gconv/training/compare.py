@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import statistics
 import time
@@ -267,63 +265,3 @@ def _in_gather_form(step: Callable[[], object]) -> Callable[[], object]:
             step()
 
     return gather_step
-
-
-def results(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values, for `results.json`."""
-    rows = [
-        {
-            "variant": row.variant,
-            "domain": row.domain,
-            "convolution": row.convolution,
-            "parameters": row.parameters,
-            "test_accuracy": list(row.accuracies),
-            "test_accuracy_mean": row.mean_accuracy,
-            "step_milliseconds": list(row.timing.milliseconds),
-            "step_milliseconds_median": row.timing.median,
-            "ratio_to_first": row.timing.ratio,
-            "step_bytes": row.step_bytes,
-        }
-        for row in comparison.rows
-    ]
-    runs = [
-        {"variant": run.variant, "seed": run.seed, "epochs": [asdict(epoch) for epoch in run.history]}
-        for run in comparison.runs
-    ]
-    return {
-        "command": comparison.settings.command,
-        "settings": comparison.settings.as_json(),
-        "data": comparison.images.title,
-        "machine": comparison.machine,
-        "versions": comparison.versions,
-        "seconds": comparison.seconds,
-        "rows": rows,
-        "runs": runs,
-    }
-
-
-def writable(folder: Path) -> Path:
-    """Make the folder, and make sure that files can be written there.
-
-    Raises:
-        ValueError: if they cannot, with the system's reason.
-    """
-    probe = folder / f".{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to the folder {folder}: {error.strerror or error}; choose one with --out"
-        ) from error
-    return folder
-
-
-def write_results(comparison: Comparison, folder: Path) -> Path:
-    """Write `results.json` into `folder`, whole or not at all."""
-    path = folder / "results.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results(comparison), indent=1) + "\n")
-    temporary.replace(path)
-    return path

@@ -8,7 +8,7 @@ from torch import Tensor
 from gconv import bridge
 from gconv.domains import Graph
 from gconv.training import report
-from gconv.training.compare import Comparison
+from gconv.training.compare import Comparison, Row, Run
 from gconv.training.variants import Network, first_filters
 from grid_cnn import Grid
 
@@ -46,7 +46,7 @@ def page(comparison: Comparison) -> report.Report:
     )
 
 
-def _row(row) -> report.Row:
+def _row(row: Row) -> report.Row:
     return report.Row(
         row.variant,
         row.domain,
@@ -60,7 +60,7 @@ def _row(row) -> report.Row:
     )
 
 
-def _curve(run) -> report.Curve:
+def _curve(run: Run) -> report.Curve:
     history = run.history
     return report.Curve(
         run.variant,
@@ -68,7 +68,7 @@ def _curve(run) -> report.Curve:
         tuple(epoch.epoch for epoch in history),
         tuple(epoch.seconds for epoch in history),
         tuple(epoch.train_loss for epoch in history),
-        tuple(epoch.test_accuracy for epoch in history),
+        tuple(epoch.test_accuracy for epoch in history if epoch.test_accuracy is not None),
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import Sequential
+from grid_cnn.models.fit import whole
 from grid_cnn.ops import GridOps, Ops
 
 
@@ -45,10 +46,13 @@ def mlp(
     >>> mlp(hidden=(30,))[1]
     Linear(in_features=784, out_features=30, bias=True)
     """
+    for name, value in (("num_classes", num_classes), ("in_channels", in_channels), *(("hidden", n) for n in hidden)):
+        whole(name, value)
     width = in_channels * (domain or Grid((28, 28))).num_nodes
-    modules: list[nn.Module] = [(ops or GridOps()).flatten()]
+    flatten = (ops or GridOps()).flatten()
+    flatten.in_channels = in_channels
+    modules: list[nn.Module] = [flatten]
     for out in hidden:
         modules += [nn.Linear(width, out), nn.ReLU()]
         width = out
-    net = Sequential(*modules, nn.Linear(width, num_classes))
-    return net
+    return Sequential(*modules, nn.Linear(width, num_classes))

@@ -20,8 +20,15 @@ def features_size(name: str, features: Layer, domain: Domain) -> int:
         least = least_size(features, domain.ndim) if isinstance(domain, Grid) else None
         mend = f"; the least size that fits is {'×'.join([str(least)] * domain.ndim)}" if least else ""  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(f"{name} does not fit {domain!r}: {error}{mend}") from error
-    assert codomain is not None
+    if codomain is None:
+        raise TypeError(f"{name} cannot be built on {domain!r} by these layers; give the ops that belong to the domain")
     return codomain.num_nodes
+
+
+def whole(name: str, value: int) -> None:
+    """Refuse a count that is not positive."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
 
 
 def least_size(features: Layer, ndim: int) -> int | None:

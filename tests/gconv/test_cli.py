@@ -14,7 +14,7 @@ import pytest
 def gconv(*arguments, cwd):
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "gconv.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=1200, check=False)
 
 
 QUICK = ("--epochs", 1, "--seeds", 2, "--batch-size", 128)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from grid_cnn import Grid, GridOps, Sequential, bind, models
+from grid_cnn import Conv2d, Grid, GridOps, Sequential, bind, models
 from grid_cnn.models import lenet5, linear, mlp
+from grid_cnn.models.fit import least_size
 
 BORDERS = [None, "same", "valid", *itertools.product(("same", "valid"), repeat=2)]
 # The least side for borders same/same, same/valid, valid/same, valid/valid: ((n - a) // 2 - b) // 2 >= 1.
@@ -121,6 +122,12 @@ def test_the_least_size_is_the_least(padding):
             lenet5(padding=padding, domain=Grid(size))
         assert f"LeNet-5 does not fit Grid({size})" in str(error.value)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("kernel", "least"), [(1, 1), (7, 7), (1024, 1024), (1025, None)])
+def test_least_size_of_a_single_layer(kernel, least):
+    """The search starts at one cell and ends at 1,024."""
+    assert least_size(Conv2d(1, 1, (kernel, 1)), 2) == least
 
 
 @pytest.mark.parametrize(("ndim", "least", "text"), [(1, 12, "12"), (3, 12, "12×12×12")])

@@ -178,6 +178,22 @@ def test_rounding_up_keeps_a_first_window_larger_than_the_input():
     assert torch.equal(MaxPool2d(3, 2, ceil_mode=True)(x), y)
 
 
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(pools_on_grids())
+def test_a_periodic_codomain_shifts_with_its_domain(case):
+    """Where the codomain calls itself periodic, a signal shifted by the stride gives the result shifted by a cell."""
+    kind, ndim, arguments, grid = case
+    try:
+        layer = make(kind, ndim, **arguments)
+        codomain = layer.codomain(grid)
+    except ValueError:
+        assume(False)
+    if codomain.periodic:
+        assert grid.periodic
+        x, axes = signal(ndim, grid.size), tuple(range(2, 2 + ndim))
+        torch.testing.assert_close(layer(x.roll(layer.stride, axes)), layer(x).roll((1,) * ndim, axes))
+
+
 @pytest.mark.parametrize("name", ALL_POOLS)
 def test_periodic_only_if_the_windows_tile(name):
     ndim = int(name[-2])
@@ -188,6 +204,11 @@ def test_periodic_only_if_the_windows_tile(name):
     assert pool(2, ceil_mode=True).codomain(Grid((7,) * ndim, periodic=True)) == Grid((4,) * ndim)
     assert pool(3, 1, 1).codomain(Grid((6,) * ndim, periodic=True)) == Grid((6,) * ndim)
     assert pool(2, 2, 1).codomain(Grid((6,) * ndim, periodic=True)) == Grid((4,) * ndim)
+    assert pool(3, 3, 1).codomain(Grid((6,) * ndim, periodic=True)) == Grid((2,) * ndim)
+    assert pool(3, 2, ceil_mode=True).codomain(Grid((6,) * ndim, periodic=True)) == Grid((3,) * ndim)
+    if not name.startswith("Avg"):
+        holes = pool(2, dilation=2, ceil_mode=True)
+        assert holes.codomain(Grid((4,) * ndim, periodic=True)) == Grid((2,) * ndim)
 
 
 @pytest.mark.parametrize("name", ALL_POOLS)
