@@ -92,7 +92,7 @@ def model_to_graph(model: nn.Module) -> nn.Module:
     >>> net.conv1
     DirectionalConv(1, 6, kernel_size=(5, 5))
     """
-    return _carry(model, _graph_twin)
+    return _carry(model, _graph_twin, {})
 
 
 def model_to_grid(model: nn.Module) -> nn.Module:
@@ -105,12 +105,17 @@ def model_to_grid(model: nn.Module) -> nn.Module:
     >>> model_to_grid(model_to_graph(models.lenet5())).conv1
     Conv2d(1, 6, kernel_size=(5, 5), padding='same')
     """
-    return _carry(model, _grid_twin)
+    ndims = {len(m.window.kernel_size) for m in model.modules() if isinstance(m, DirectionalConv)}
+    ndims |= {m.pool.ndim for m in model.modules() if isinstance(m, GridPool)}
+    ndim = ndims.pop() if ndims else 2
+    return _carry(model, lambda layer: _grid_twin(layer, ndim), {})
 
 
-def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None]) -> nn.Module:
+def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None], done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if model in done:  # a module that stands twice stays one module
+        return done[model]
     if isinstance(model, Sequential):
-        children = OrderedDict((name, _carry(child, twin)) for name, child in model.named_children())
+        children = OrderedDict((name, _carry(child, twin, done)) for name, child in model._modules.items())
         out: nn.Module = Sequential(children)
     elif isinstance(model, Layer):
         found = twin(model)
@@ -119,7 +124,14 @@ def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None]) -> nn.Module
         out = found
     else:
         out = copy.deepcopy(model)
-    return out.train(model.training)
+    if isinstance(model, Sequential):
+        out.training = model.training  # the children keep their own modes: a frozen norm stays frozen
+    else:
+        out.train(model.training)
+        for mine, theirs in zip(out.parameters(), model.parameters(), strict=True):
+            mine.requires_grad_(theirs.requires_grad)
+    done[model] = out
+    return out
 
 
 def _graph_twin(layer: Layer) -> Layer | None:
@@ -129,23 +141,29 @@ def _graph_twin(layer: Layer) -> Layer | None:
         return GridPool(copy.deepcopy(layer))
     if isinstance(layer, norm.BatchNorm1d | norm.BatchNorm2d | norm.BatchNorm3d):
         twin = BatchNorm(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-        twin.module.load_state_dict(layer.state_dict())
-        return twin.to(next((t for t in layer.state_dict().values() if t.is_floating_point()), None))
+        _like(twin.module, layer)
+        return twin
     readouts = {pool.GlobalAvgPool: GlobalAvgPool, pool.GlobalMaxPool: GlobalMaxPool, pool.Flatten: Flatten}
     return readouts[type(layer)]() if type(layer) in readouts else None
 
 
-def _grid_twin(layer: Layer) -> Layer | None:
+def _like(module: nn.Module, other: nn.Module) -> nn.Module:
+    """`module` with the numbers of `other`, its dtype and device first."""
+    module.to(next((t for t in other.state_dict().values() if t.is_floating_point()), None))
+    module.load_state_dict(other.state_dict())
+    return module
+
+
+def _grid_twin(layer: Layer, ndim: int) -> Layer | None:
     if isinstance(layer, DirectionalConv):
         return layer.to_conv()
     if isinstance(layer, GridPool):
         return copy.deepcopy(layer.pool)
     if isinstance(layer, BatchNorm):
         module = layer.module
-        twin = norm.BatchNorm2d(
+        twin = (norm.BatchNorm1d, norm.BatchNorm2d, norm.BatchNorm3d)[ndim - 1](
             module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
         )
-        twin.load_state_dict(module.state_dict())
-        return twin
+        return cast(Layer, _like(twin, module))
     readouts = {GlobalAvgPool: pool.GlobalAvgPool, GlobalMaxPool: pool.GlobalMaxPool, Flatten: pool.Flatten}
-    return cast(Layer, readouts[type(layer)]()) if type(layer) in readouts else None
+    return cast(Layer, readouts[type(layer)](ndim)) if type(layer) in readouts else None

@@ -13,7 +13,8 @@ try:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.table import Table
 except ImportError as error:  # the library itself needs none of them
-    sys.exit(f'error: the gconv command needs {error.name}: pip install "gconv[train]"')
+    print(f'error: the gconv command needs {error.name}: pip install "gconv[train]"', file=sys.stderr)
+    sys.exit(2)
 
 import gconv
 from grid_cnn import models

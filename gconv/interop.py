@@ -45,7 +45,7 @@ def to_pyg(graph: Graph, x: Tensor | None = None) -> Data:
     from torch_geometric.data import Data
 
     given = {"x": x, "edge_weight": graph.edge_weight, "edge_attr": graph.edge_attr, "pos": graph.pos}
-    tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+    tensors = {name: t if name == "x" or t.requires_grad else t.clone() for name, t in given.items() if t is not None}
     return Data(edge_index=graph.edge_index.clone(), num_nodes=graph.num_nodes, **tensors)
 
 
@@ -153,4 +153,4 @@ def to_dense(graph: Graph) -> Tensor:
 
 
 def _unless_ones(weights: Tensor) -> Tensor | None:
-    return None if bool((weights == 1).all()) else weights
+    return None if not weights.requires_grad and bool((weights == 1).all()) else weights

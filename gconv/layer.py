@@ -19,14 +19,14 @@ T = TypeVar("T")
 GraphLike = Any
 
 _GRAPHS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_CARRYING: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class GraphLayer(Layer):
     """A layer for signals `(N, C)` or `(B, N, C)` on a graph.
 
     It is called with a `Graph`, with a PyG `Data` or `Batch`, or with `edge_index` and PyG's further arguments in PyG's
-    order. The plan of a bare `edge_index` is kept for as long as the tensor lives and stays unedited.
+    order. The plan of a bare `edge_index` is kept for as long as the tensor lives and stays unedited; an edit in place
+    is seen, but not one through `.data` or shared numpy memory, which torch does not count.
     """
 
     kind: ClassVar[str] = "spatial"
@@ -93,13 +93,15 @@ def as_graph(
     data = sys.modules.get("torch_geometric.data.data")  # loaded if and only if the caller has made a Data
     if data is not None and isinstance(graph, data.BaseData):
         held = cast(Any, graph)
-        if held.edge_index is None:
+        if getattr(held, "edge_index", None) is None:
             raise TypeError(f"{layer} was called with a PyG Data without edge_index")
         edge_weight = held.edge_weight if edge_weight is None and "edge_weight" in held else edge_weight
-        found, _ = as_graph(held.edge_index, layer, held.num_nodes, None)
+        counted = any(name in held for name in ("num_nodes", "x", "pos"))  # else PyG guesses by the largest index
+        found, _ = as_graph(held.edge_index, layer, held.num_nodes if counted else num_nodes, None)
         for name in ("edge_attr", "pos"):
-            if name in held and held[name] is not None:
-                found = _with(found, name, held[name])
+            tensor = held.get(name)
+            if isinstance(tensor, Tensor) and tensor.dim() <= 2 and (name != "pos" or tensor.is_floating_point()):
+                found = _with(found, name, tensor)
         return found, edge_weight
     if graph is None:
         raise TypeError(
@@ -114,7 +116,11 @@ def as_graph(
 
 def _with(graph: Graph, name: str, tensor: Tensor) -> Graph:
     """`graph.having(name=tensor)`, the same object while the tensor lives unedited."""
-    return _remember(_CARRYING, tensor, (graph, name), lambda: graph.having(**{name: tensor}))
+    if tensor.requires_grad:  # kept by the graph as it is: the entry would keep its own key alive
+        return graph.having(**{name: tensor})
+    # Kept with the graph, so that neither outlives the other.
+    cache = graph.__dict__.setdefault("_carrying", WeakTensorKeyDictionary())
+    return _remember(cache, tensor, name, lambda: graph.having(**{name: tensor}))
 
 
 def _remember(cache: WeakTensorKeyDictionary, tensor: Tensor, key: object, build: Callable[[], T]) -> T:

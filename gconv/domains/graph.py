@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gconv.domains.lattice import Lattice, coordinates
 from gconv.domains.plan import Plan
-from gconv.domains.structure import Structure
+from gconv.domains.structure import Structure, constant
 from grid_cnn import Grid
 
 
@@ -52,6 +52,7 @@ class Graph:
     plan: Plan = field(init=False)
     _family: dict[tuple[Grid | None, torch.device], Graph] = field(default_factory=dict)
 
+    @constant
     def __post_init__(self) -> None:
         _validate(self)
         for name in ("edge_index", "edge_weight", "edge_attr", "pos"):
@@ -88,9 +89,12 @@ class Graph:
         target = torch.empty(0, device=device).device  # "cuda" names the current one
         if target == self.device:
             return self
-        if (self.grid, target) not in self._family:
+        learned = self.edge_weight is not None and self.edge_weight.requires_grad
+        if learned or (self.grid, target) not in self._family:
             moved = {name: getattr(self, name) for name in ("edge_index", "edge_weight", "edge_attr", "pos")}
-            replace(self, **{name: None if t is None else t.to(target) for name, t in moved.items()})
+            family = {} if learned else self._family  # weights that change have no copy to keep
+            tensors = {name: None if t is None else t.to(target) for name, t in moved.items()}
+            return replace(self, **tensors, _family=family)
         return self._family[self.grid, target]
 
     def on(self, grid: Grid) -> Graph:
@@ -104,6 +108,8 @@ class Graph:
                 f"{self!r} is not the graph of a grid, so it has no coarser one; build it with grid_graph(), or end "
                 "the network in a global pool"
             )
+        if grid.ndim != self.lattice.grid.ndim:
+            raise ValueError(f"{self!r} has {self.lattice.grid.ndim} axes, {grid!r} {grid.ndim}")
         if (grid, self.device) not in self._family:
             of_lattice(self.lattice.on(grid), self.device, self._family)
         return self._family[grid, self.device]
@@ -135,8 +141,9 @@ class Graph:
 
 def of_lattice(lattice: Lattice, device: torch.device | str, family: dict[Any, Graph] | None = None) -> Graph:
     """Build the graph of a lattice rule, on `device`."""
-    edge_index, weight, move = lattice.edges()
-    tensors = edge_index, weight, move, coordinates(lattice.grid).float()
+    with torch.device("cpu"):  # whatever the default device of the program
+        edge_index, weight, move = lattice.edges()
+        tensors = edge_index, weight, move, coordinates(lattice.grid).float()
     edge_index, weight, move, pos = (None if t is None else t.to(device) for t in tensors)
     assert edge_index is not None
     return Graph(edge_index, lattice.grid.num_nodes, weight, move, pos, lattice, {} if family is None else family)
@@ -153,7 +160,7 @@ def _validate(graph: Graph) -> None:
         raise ValueError(f"edge_index has shape (2, E): sources and targets; got {tuple(index.shape)}{mend}")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise ValueError(f"num_nodes takes a whole number >= 1, got {count!r}")
-    if count is None and graph.pos is None and not index.numel():
+    if count is None and not index.numel() and (graph.pos is None or not len(graph.pos)):
         raise ValueError("a graph needs at least one node; pass num_nodes for one without edges")
     for name, tensor, length, dims in (
         ("edge_weight", graph.edge_weight, index.shape[1], (1,)),

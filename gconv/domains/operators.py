@@ -14,19 +14,21 @@ as in `torch_geometric.utils.get_laplacian` and `gcn_norm`: a node without edges
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from gconv.domains.structure import Structure
+from gconv.domains.structure import Structure, constant
 
 if TYPE_CHECKING:
     from gconv.domains.graph import Graph
 
 Normalization = Literal["sym", "rw"] | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,39 +70,46 @@ class Operator:
         """Whether the matrix equals its transpose, to rounding."""
         n, structure = self.num_nodes, self.structure
         keys = structure.target * n + structure.source, structure.source * n + structure.target
-        values = []
-        for key in keys:
-            unique, inverse = torch.unique(key, return_inverse=True)
-            values.append((unique, self.weight.new_zeros(unique.shape).index_add_(0, inverse, self.weight)))
-        (rows, left), (columns, right) = values
+        unique, inverse = torch.unique(torch.cat(keys), return_inverse=True)
+        difference = self.weight.new_zeros(unique.shape).index_add_(0, inverse, torch.cat([self.weight, -self.weight]))
         scale = float(self.weight.abs().max()) if self.weight.numel() else 0.0
-        return torch.equal(rows, columns) and torch.allclose(left, right, rtol=0.0, atol=1e-12 * scale)
+        return bool((difference.abs() <= 1e-12 * scale).all())
 
     @cached_property
-    def _kept(self) -> dict[tuple[str, torch.dtype], Tensor | Stencil]:
+    def _kept(self) -> dict[tuple[str, torch.dtype], Any]:
         return {}
 
     def values(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The weights in the order of the sorted rows, and of the sorted columns."""
-        for name, rows in (("rows", self.structure.rows), ("columns", self.structure.columns)):
-            if (name, dtype) not in self._kept:
-                self._kept[name, dtype] = self.weight[rows.order].to(dtype)
-        return self._kept["rows", dtype], self._kept["columns", dtype]  # pyright: ignore[reportReturnType]
+        rows, columns = self.structure.rows, self.structure.columns
+        return (
+            self._keep(("rows", dtype), lambda: self.weight[rows.order].to(dtype)),
+            self._keep(("columns", dtype), lambda: self.weight[columns.order].to(dtype)),
+        )
+
+    def _keep(self, key: tuple[str, torch.dtype], build: Callable[[], T]) -> T:
+        if key in self._kept:
+            return self._kept[key]
+        built = constant(build)()
+        if not torch.compiler.is_compiling():  # a traced tensor is none to keep
+            self._kept[key] = built
+        return built
 
     def dense(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """The matrix itself, `(N, N)`, row = target."""
-        if ("dense", dtype) not in self._kept:
+
+        def build() -> Tensor:
             matrix = self.weight.new_zeros(self.num_nodes, self.num_nodes)
             matrix.index_put_((self.structure.target, self.structure.source), self.weight, accumulate=True)
-            self._kept["dense", dtype] = matrix.to(dtype)
-        return self._kept["dense", dtype]  # pyright: ignore[reportReturnType]
+            return matrix.to(dtype)
+
+        return self._keep(("dense", dtype), build)
 
     def factors(self, dtype: torch.dtype) -> Stencil:
         """The factors of the stencil form."""
         assert self.stencil is not None
-        if ("stencil", dtype) not in self._kept:
-            self._kept["stencil", dtype] = self.stencil.to(dtype)
-        return self._kept["stencil", dtype]  # pyright: ignore[reportReturnType]
+        stencil = self.stencil
+        return self._keep(("stencil", dtype), lambda: stencil.to(dtype))
 
 
 def inverse_power(degree: Tensor, power: float) -> Tensor:
@@ -150,7 +159,9 @@ def gcn_weights(graph: Graph, weight: Tensor, improved: bool, add_self_loops: bo
     if add_self_loops:
         loops = weight.new_full((graph.num_nodes,), 2.0 if improved else 1.0)
         own = (structure.source == structure.target).nonzero().squeeze(1)
-        loops = loops.index_put((structure.source[own],), weight[own])
+        if own.numel():  # of several loops at a node the last one counts, as in PyG
+            last = own.new_full((graph.num_nodes,), -1).scatter_reduce_(0, structure.source[own], own, "amax")
+            loops = torch.where(last >= 0, weight[last.clamp(min=0)], loops)
         structure, kept = structure.with_loops
         weight = torch.cat([weight[kept], loops])
     root = inverse_power(degrees(structure, weight, structure.target), -0.5)

@@ -18,6 +18,7 @@ from gconv.domains.operators import (
     lattice_stencil,
 )
 from gconv.domains.spectrum import CosineBasis, DenseBasis, FourierBasis, TorusBasis
+from gconv.domains.structure import constant
 
 if TYPE_CHECKING:
     from gconv.domains.graph import Graph
@@ -56,8 +57,7 @@ class Plan:
                     f"the plan {key!r} of {self._graph!r} does not stand yet; call the layer once before compiling or "
                     "exporting it, or wrap the model in bind(model, graph), which does"
                 )
-            with torch.no_grad():
-                self._kept[key] = build()
+            self._kept[key] = constant(build)()
         return self._kept[key]
 
     def adjacency(self) -> Operator:
@@ -77,7 +77,7 @@ class Plan:
         graph = self._graph
         structure, weight = laplacian_weights(graph, edge_weights(graph), normalization)
         stencil = lattice_stencil(graph)
-        if stencil is not None and graph.num_edges:
+        if stencil is not None:
             degree = torch.bincount(graph.edge_index[0], minlength=graph.num_nodes).double()
             loops = torch.bincount(graph.edge_index[0][graph.edge_index[0] == graph.edge_index[1]], minlength=1)
             minus = replace(stencil, kernel=-stencil.kernel)
@@ -93,7 +93,7 @@ class Plan:
         return Operator(f"laplacian[{normalization}]", structure, weight, stencil)
 
     def lambda_max(self, normalization: Normalization = None) -> float:
-        """The largest eigenvalue of the (symmetrised) Laplacian; 2 bounds it where normalised."""
+        """The largest eigenvalue of the (symmetrised) Laplacian, to seven digits; 2 bounds it where normalised."""
         check_normalization(normalization)
         return self.keep(("lambda_max", normalization), lambda: self._lambda_max(normalization))
 
@@ -113,7 +113,7 @@ class Plan:
         if operator.num_nodes < 64:
             return float(np.linalg.eigvalsh(matrix.toarray())[-1])
         start = np.random.default_rng(0).standard_normal(operator.num_nodes)
-        return float(eigsh(matrix, k=1, which="LA", return_eigenvectors=False, v0=start)[0])
+        return float(eigsh(matrix, k=1, which="LA", return_eigenvectors=False, v0=start, tol=1e-7)[0])  # pyright: ignore[reportArgumentType]
 
     def chebyshev(self, normalization: Normalization, lambda_max: float | None) -> Operator:
         """2 L / λmax - I. λmax None: twice the largest entry of L, PyG's rule, which is 2 for 'sym'."""
@@ -176,6 +176,7 @@ class Plan:
                 f"{operator.name} of {graph!r} is not symmetric, so it has no orthonormal Fourier basis; make the "
                 "edges undirected, and take normalization None or 'sym'"
             )
+        DenseBasis.check(graph.num_nodes)
         return DenseBasis.of(operator.dense())
 
     def explain(self) -> str:

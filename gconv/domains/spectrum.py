@@ -40,8 +40,10 @@ class FourierBasis(abc.ABC):
 
     def filter(self, x: Tensor, response: Tensor) -> Tensor:
         """U diag(response) U^H x; `response` `(N,)`, real or complex. Real for a real `x`."""
-        out = self.inverse(response.to(x.device)[:, None] * self.transform(x))
-        return out.real if out.is_complex() and not x.is_complex() else out
+        spectrum = self.transform(x)
+        kind = spectrum.dtype.to_complex() if response.is_complex() else spectrum.dtype
+        out = self.inverse(response.to(x.device, kind)[:, None] * spectrum)
+        return (out.real if out.is_complex() and not x.is_complex() else out).to(x.dtype)
 
     def vectors(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """U itself, `(N, N)`, a column a frequency. Dense: for small graphs."""
@@ -69,21 +71,30 @@ class DenseBasis(FourierBasis):
         """
         from scipy.linalg import eigh
 
-        if laplacian.shape[0] > LARGEST_DENSE_BASIS:
-            raise ValueError(
-                f"an exact Fourier basis of {laplacian.shape[0]:,} nodes is a dense matrix of that size squared (the "
-                f"limit is {LARGEST_DENSE_BASIS:,}); take ChebConv, which needs none, or a 4-neighbour grid, whose "
-                "basis is a fast transform"
-            )
+        cls.check(laplacian.shape[0])
         values, vectors = (torch.from_numpy(a).to(laplacian.device) for a in eigh(laplacian.cpu().numpy()))
         # Eigenvectors are known up to their sign: make the largest entry positive, so that runs agree.
         largest = vectors.abs().argmax(0)
         return cls(values, vectors * vectors.gather(0, largest[None]).sign())
 
+    @staticmethod
+    def check(num_nodes: int) -> None:
+        """Refuse more nodes than a dense basis can be kept for, before any memory is asked for."""
+        if num_nodes > LARGEST_DENSE_BASIS:
+            raise ValueError(
+                f"an exact Fourier basis of {num_nodes:,} nodes is a dense matrix of that size squared (the "
+                f"limit is {LARGEST_DENSE_BASIS:,}); take ChebConv, which needs none, or a 4-neighbour grid, whose "
+                "basis is a fast transform"
+            )
+
     def _matrix(self, dtype: torch.dtype) -> Tensor:
-        if dtype not in self._kept:
-            self._kept[dtype] = next(iter(self._kept.values())).to(dtype)
-        return self._kept[dtype]
+        if dtype in self._kept:
+            return self._kept[dtype]
+        with torch.inference_mode(False):
+            matrix = next(iter(self._kept.values())).to(dtype)
+        if not torch.compiler.is_compiling():
+            self._kept[dtype] = matrix
+        return matrix
 
     def transform(self, x: Tensor) -> Tensor:
         return _on_nodes(self._matrix(x.dtype).t(), x)
@@ -95,7 +106,9 @@ class DenseBasis(FourierBasis):
 def _on_nodes(matrix: Tensor, x: Tensor) -> Tensor:
     """`matrix @ x` over the node axis of `(..., N, C)`, all signals side by side in one product."""
     columns = x.movedim(-2, 0)
-    return (matrix @ columns.reshape(columns.shape[0], -1)).reshape(-1, *columns.shape[1:]).movedim(0, -2)
+    if not x.numel():
+        return x
+    return (matrix @ columns.flatten(1)).reshape(-1, *columns.shape[1:]).movedim(0, -2)
 
 
 class _GridBasis(FourierBasis):
@@ -143,6 +156,9 @@ class TorusBasis(_GridBasis):
         return cls(grid.size, _sum_over_axes(grid, 2 * math.pi, device))
 
     def transform(self, x: Tensor) -> Tensor:
+        if not x.numel():
+            return x
+        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         return self._fold(torch.fft.fftn(self._unfold(x), dim=list(self._axes), norm="ortho"))
 
     def inverse(self, spectrum: Tensor) -> Tensor:
@@ -173,6 +189,12 @@ def cosine_transform(x: Tensor, dim: int) -> Tensor:
     >>> cosine_transform(torch.ones(4), 0)
     tensor([2., 0., 0., 0.])
     """
+    if not x.numel():
+        return x
+    if x.is_complex():
+        return torch.complex(cosine_transform(x.real, dim), cosine_transform(x.imag, dim))
+    if x.dtype in (torch.bfloat16, torch.float16):
+        return cosine_transform(x.float(), dim).to(x.dtype)
     x = x.movedim(dim, -1)
     twist, scale = _twist(x.shape[-1], x, -1)
     folded = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1)
@@ -185,6 +207,12 @@ def inverse_cosine_transform(spectrum: Tensor, dim: int) -> Tensor:
     >>> inverse_cosine_transform(torch.tensor([2.0, 0.0, 0.0, 0.0]), 0)
     tensor([1., 1., 1., 1.])
     """
+    if not spectrum.numel():
+        return spectrum
+    if spectrum.is_complex():
+        return torch.complex(*(inverse_cosine_transform(part, dim) for part in (spectrum.real, spectrum.imag)))
+    if spectrum.dtype in (torch.bfloat16, torch.float16):
+        return inverse_cosine_transform(spectrum.float(), dim).to(spectrum.dtype)
     y = spectrum.movedim(dim, -1)
     n = y.shape[-1]
     twist, scale = _twist(n, y, 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,24 @@ from torch import Tensor
 # Entries of the index that one call of the row-gather works on: several signals at once when the graph is small, so
 # that the cost of a call is spread, few enough that their rows stay in the cache.
 _BLOCK_ENTRIES = 1 << 18
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def constant(build: Callable[P, T]) -> Callable[P, T]:
+    """Make `build` give plain tensors without history, also when it is first called under inference mode.
+
+    What a plan keeps must serve training, whoever asked for it first.
+    """
+
+    @wraps(build)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False), torch.no_grad():
+            return build(*args, **kwargs)
+
+    return plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +78,19 @@ class Structure:
         return self.source.numel()
 
     @cached_property
+    @constant
     def rows(self) -> Rows:
         """Targets gather from sources."""
         return Rows.build(self.target, self.source, self.num_targets, self.num_sources)
 
     @cached_property
+    @constant
     def columns(self) -> Rows:
         """Sources gather from targets: the transposed matrix, for backward."""
         return Rows.build(self.source, self.target, self.num_sources, self.num_targets)
 
     @cached_property
+    @constant
     def with_loops(self) -> tuple[Structure, Tensor]:
         """The edges between different nodes, then one loop a node; and which of these edges they are."""
         kept = (self.source != self.target).nonzero().squeeze(1)
@@ -87,6 +110,7 @@ class Structure:
         """Edge e and head h as one edge `e * count + h`, from (source, h) to (target, h)."""
         return self._expanded("heads", count)
 
+    @constant
     def _expanded(self, kind: str, count: int) -> Structure:
         key = kind, count
         if key not in self._expansions:

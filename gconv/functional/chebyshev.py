@@ -19,7 +19,7 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Normalization, Operator
 from gconv.domains.structure import Structure
-from gconv.functional.forms import pick
+from gconv.functional.forms import forced_form, pick
 from gconv.functional.propagate import propagate
 
 # Nanoseconds on the CPU, the ratio of which decides (measured: benchmarks/forms.py): an edge visited, with a number
@@ -103,11 +103,20 @@ def chebyshev_filter(
     >>> chebyshev_filter(torch.ones(1, 16, 2), grid_graph((4, 4)), torch.ones(3, 2, 5)).shape
     torch.Size([1, 16, 5])
     """
-    able = ("recurrence", "eigenbasis") if normalization != "rw" else ("recurrence",)
+    able = ("recurrence", "eigenbasis") if _has_basis(graph, normalization, form) else ("recurrence",)
     chosen = pick(form, able, _cheaper(graph, coefficients, normalization))
     if chosen == "eigenbasis":
         return by_eigenbasis(x, graph, normalization, lambda_max, coefficients)
     return by_recurrence(x, graph.plan.chebyshev(normalization, lambda_max), None, coefficients)
+
+
+def _has_basis(graph: Graph, normalization: Normalization, form: str | None) -> bool:
+    """Whether the eigenbasis may be asked for; a general graph is examined only where somebody forces it."""
+    if normalization == "rw":
+        return False
+    if graph.lattice is not None or form is not None:
+        return True
+    return forced_form() == "eigenbasis" and graph.plan.laplacian(normalization).symmetric
 
 
 def _cheaper(graph: Graph, coefficients: Tensor, normalization: Normalization) -> str:

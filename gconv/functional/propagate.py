@@ -17,6 +17,8 @@ The forms of a weighted sum, equal to rounding:
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,6 +64,7 @@ def propagate(
             raise ValueError("an operator has its own weights; pass the graph to use others")
         return _apply(x, graph, form)
     structure = graph.structure if isinstance(graph, Graph) else graph
+    weight = None if weight is None else weight.to(x.dtype)  # as autocast leaves them
     if weight is not None and weight.dim() == 2:
         return _kernels(x, structure, weight, form) if kernels else _heads(x, structure, weight, form)
     if weight is not None and weight.shape != (structure.num_edges,):
@@ -72,7 +75,7 @@ def propagate(
 def _signals(x: Tensor, num_nodes: int, name: str = "x") -> Tensor:
     if x.dim() < 2 or x.shape[-2] != num_nodes:
         raise ValueError(f"{name} has shape (..., {num_nodes}, channels) on this graph, got {tuple(x.shape)}")
-    return x.reshape(-1, *x.shape[-2:])
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 def _sum(x: Tensor, structure: Structure, weight: Tensor | None, form: str | None) -> Tensor:
@@ -84,7 +87,7 @@ def _sum(x: Tensor, structure: Structure, weight: Tensor | None, form: str | Non
 
 def _heads(x: Tensor, structure: Structure, weight: Tensor, form: str | None) -> Tensor:
     heads = weight.shape[1]
-    if weight.shape[0] != structure.num_edges or x.dim() < 3 or x.shape[-2] != heads:
+    if weight.shape[0] != structure.num_edges or x.dim() < 3 or x.shape[-3:-1] != (structure.num_sources, heads):
         raise ValueError(
             f"weight (E, H) with E = {structure.num_edges} goes with x (..., N, H, C); got {tuple(weight.shape)} and "
             f"{tuple(x.shape)}"
@@ -110,6 +113,8 @@ def _apply(x: Tensor, operator: Operator, form: str | None) -> Tensor:
     elif operator.stencil is not None and x.shape[-1] <= _STENCIL_CHANNELS:
         choice = "stencil"
     chosen = pick(form, able, choice)
+    if not x.numel():
+        return x.clone()
     if chosen == "dense":
         out = torch.matmul(operator.dense(x.dtype), signals)
     elif chosen == "stencil":

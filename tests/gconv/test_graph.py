@@ -188,6 +188,13 @@ def test_equal_paths_over_grids_end_on_one_object():
     assert grid_graph((28, 28)).on(half) is not graph.on(half)
 
 
+def test_a_coarser_graph_is_built_once(monkeypatch):
+    graph = grid_graph((28, 28))
+    coarse = graph.on(Grid((14, 14)))
+    monkeypatch.setattr(Graph, "__post_init__", lambda _: pytest.fail("a graph was built again"))
+    assert graph.on(Grid((14, 14))) is coarse
+
+
 @pytest.mark.parametrize("options", [{"neighbors": 4}, {"neighbors": 8}, {"nearest": 5}, {"nearest": 5, "sigma": 0.7}])
 def test_another_grid_has_the_graph_of_the_same_rule(options):
     coarse, wanted = grid_graph((8, 6), **options).on(Grid((4, 3))), grid_graph((4, 3), **options)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from graph_oracles import assert_close, few, within
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gconv import Graph, grid_graph
@@ -130,6 +130,10 @@ def nearest_grids(draw: st.DrawFn) -> tuple[tuple[int, ...], int]:
 
 @few
 @given(nearest_grids(), st.booleans(), st.sampled_from([None, 0.7, 3.0]))
+@example(((9, 9), 15), False, None)  # from a corner (4, 0) is nearer than (3, 3)
+@example(((9, 9), 24), True, None)
+@example(((4, 4, 4), 26), False, None)
+@example(((12, 2), 9), False, None)
 def test_nearest_cells_equal_brute_force(size_and_count, periodic, sigma):
     (size, count), n = size_and_count, math.prod(size_and_count[0])
     graph = grid_graph(size, nearest=count, sigma=sigma, periodic=periodic)

@@ -122,7 +122,7 @@ def test_lambda_max_is_the_largest_eigenvalue(graph, normalization):
 def test_lambda_max_of_graphs_too_large_to_solve_at_once(graph, normalization):
     matrix = numpy(graph.plan.laplacian(normalization).dense())
     wanted = np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]
-    assert graph.plan.lambda_max(normalization) == pytest.approx(wanted, rel=1e-8)
+    assert graph.plan.lambda_max(normalization) == pytest.approx(wanted, rel=1e-6)
     assert isinstance(graph.plan.lambda_max(normalization), float)
 
 

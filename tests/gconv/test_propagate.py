@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from gconv import ChebConv, Operator, force_form, grid_graph, propagate
+from gconv import ChebConv, Graph, Operator, force_form, grid_graph, propagate
 from gconv.domains import structure as structures
 from gconv.domains.structure import Rows, Structure
 from gconv.functional import rows
@@ -187,6 +187,15 @@ class TestLayoutsAndSizes:
         assert out.dtype == x.grad.dtype == weight.grad.dtype == dtype
 
     @pytest.mark.parametrize("form", SUM_FORMS)
+    @pytest.mark.parametrize(("signals", "weights"), [(torch.bfloat16, torch.float32), (torch.float32, torch.float64)])
+    def test_weights_of_another_dtype_follow_the_signal(self, form, signals, weights):
+        x, weight = torch.rand(NODES, 2).to(signals), torch.rand(EDGES).to(weights).requires_grad_()
+        out = propagate(x, GRAPH, weight, form=form)
+        out.sum().backward()
+        assert out.dtype == signals
+        assert weight.grad.dtype == weights
+
+    @pytest.mark.parametrize("form", SUM_FORMS)
     @pytest.mark.parametrize(
         "layout",
         [
@@ -208,12 +217,15 @@ class TestLayoutsAndSizes:
         assert_close(grad, wanted)
 
     @pytest.mark.parametrize("signals", [1, 63, 64, 65, 130])
-    def test_more_signals_than_a_block_holds(self, signals):
-        structure, weight = GRAPH.structure, signal(EDGES)
+    @pytest.mark.parametrize("isolated", ["last", "first"])
+    def test_more_signals_than_a_block_holds(self, signals, isolated):
+        edge_index = GRAPH.edge_index if isolated == "last" else NODES - 1 - GRAPH.edge_index
+        structure, weight = Graph(edge_index, NODES).structure, signal(EDGES)
         assert structure.rows.block == 64
         x = signal(signals, NODES, 2, requires_grad=True)
-        out, wanted = propagate(x, GRAPH, weight), dense_sum(x, structure, weight)
+        out, wanted = propagate(x, structure, weight), dense_sum(x, structure, weight)
         assert_close(out.detach(), wanted.detach())
+        assert_close(propagate(x.float(), structure, weight.float()).detach(), wanted.detach().float(), 1e-5)
         assert_close(torch.autograd.grad(out.sum(), x)[0], torch.autograd.grad(wanted.sum(), x)[0])
 
     @pytest.mark.parametrize("entries", [1, 30, 70, 1 << 18])
@@ -266,21 +278,22 @@ class TestCustomOperators:
     """torch's own checks of schema, fake tensors, autograd registration and ahead-of-time tracing."""
 
     @staticmethod
-    def arguments(x: Tensor, *weights: Tensor | None) -> tuple:
-        there, back = GRAPH.structure.rows, GRAPH.structure.columns
+    def arguments(structure: Structure, x: Tensor, *weights: Tensor | None) -> tuple:
+        there, back = structure.rows, structure.columns
         sizes = there.index, there.offsets, there.num_rows, there.block, back.index, back.offsets, back.block
         return (x, *weights, *sizes, there.order, back.order)
 
+    @pytest.mark.parametrize("structure", [GRAPH.structure, BIPARTITE], ids=["square", "bipartite"])
     @pytest.mark.parametrize("weights", ["none", "learned", "both ways"])
-    def test_the_row_gather(self, weights):
-        weight, order = signal(EDGES), GRAPH.structure.rows.order
+    def test_the_row_gather(self, structure, weights):
+        weight, order = signal(structure.num_edges), structure.rows.order
         given_weights = {
             "none": (None, None),
             "learned": (weight[order].requires_grad_(), None),
-            "both ways": (weight[order], weight[GRAPH.structure.columns.order]),
+            "both ways": (weight[order], weight[structure.columns.order]),
         }
-        x = signal(3, NODES, 2, requires_grad=True)
-        torch.library.opcheck(rows._row_gather, self.arguments(x, *given_weights[weights]))
+        x = signal(3, structure.num_sources, 2, requires_grad=True)
+        torch.library.opcheck(rows._row_gather, self.arguments(structure, x, *given_weights[weights]))
 
     def test_the_edge_dot(self):
         x, y = signal(3, NODES, 2, requires_grad=True), signal(3, NODES, 2, requires_grad=True)
