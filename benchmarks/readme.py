@@ -20,6 +20,9 @@ from gconv.training.report import accuracy_text, number_text
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results/compare/results.json"
 PICTURE = RESULTS.with_name("picture.svg")
+# Where a variant's name stands beside its point, so that close neighbours keep apart.
+_RIGHT = (7, 5)
+_LABELS = {"grid": ((-7, 5), "right"), "directional": ((-7, -13), "right"), "spectral": ((7, -12), "left")}
 BEGIN, END = "<!-- results: begin (python -m benchmarks.readme) -->", "<!-- results: end -->"
 
 
@@ -95,13 +98,15 @@ def picture(results: dict[str, Any]) -> str:
         spread = 100 * float(np.std(row["test_accuracy"], ddof=1)) if len(row["test_accuracy"]) > 1 else 0.0
         at = row["step_milliseconds_median"], percent
         right.errorbar(*at, yerr=spread, fmt="o", color=colours[row["variant"]], capsize=3)
-        below = row["variant"] in ("directional", "mlp", "linear")
+        (dx, dy), side = _LABELS.get(row["variant"], (_RIGHT, "left"))
         right.annotate(
-            row["variant"], at, xytext=(7, -11 if below else 5), textcoords="offset points", fontsize=10,
+            row["variant"], at, xytext=(dx, dy), textcoords="offset points", fontsize=10, ha=side,
             color=colours[row["variant"]],
         )  # fmt: skip
     right.set_xscale("log")
-    right.margins(x=0.2)
+    right.set_xticks([0.5, 1, 2, 5, 10, 20], labels=["0.5", "1", "2", "5", "10", "20"])
+    right.minorticks_off()
+    right.margins(x=0.15)
     right.set_xlabel("milliseconds a training step")
     right.set_ylabel("test accuracy, %")
     right.set_title("one recipe, built for either", fontsize=12)

@@ -22,9 +22,9 @@ from gconv.domains.structure import Structure
 from gconv.functional.forms import forced_form, pick
 from gconv.functional.propagate import propagate
 
-# Nanoseconds on the CPU, the ratio of which decides (measured: benchmarks/forms.py): an edge visited, with a number
-# gathered and added for it, and a multiply-add of a dense product.
-_EDGE, _EDGE_NUMBER, _DENSE = 2.0, 0.065, 0.02
+# Relative costs on the CPU, fitted to benchmarks/results/forms.json: visiting an edge in a step of the recurrence,
+# each channel of it, and a multiply-add of a dense product.
+_EDGE, _EDGE_NUMBER, _DENSE = 2.0, 0.2, 0.01
 _LARGEST_BASIS = 2048
 
 

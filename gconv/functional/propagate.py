@@ -32,7 +32,7 @@ from gconv.functional.rows import gather, gather_sorted
 # Measured on the CPU, forward and backward (benchmarks/forms.py): up to so many nodes a dense product is the fastest,
 # beyond them the stencil up to so many channels, and then the gather.
 _DENSE_NODES = 64
-_STENCIL_CHANNELS = 16
+_STENCIL_CHANNELS = 8
 
 
 def propagate(
