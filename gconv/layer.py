@@ -119,8 +119,7 @@ def _with(graph: Graph, name: str, tensor: Tensor) -> Graph:
     if tensor.requires_grad:  # kept by the graph as it is: the entry would keep its own key alive
         return graph.having(**{name: tensor})
     # Kept with the graph, so that neither outlives the other.
-    cache = graph.__dict__.setdefault("_carrying", WeakTensorKeyDictionary())
-    return _remember(cache, tensor, name, lambda: graph.having(**{name: tensor}))
+    return _remember(graph.derived, tensor, name, lambda: graph.having(**{name: tensor}))
 
 
 def _remember(cache: WeakTensorKeyDictionary, tensor: Tensor, key: object, build: Callable[[], T]) -> T:

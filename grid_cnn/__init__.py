@@ -2,9 +2,10 @@
 
 from grid_cnn import models
 from grid_cnn.arithmetic import output_size
+from grid_cnn.binding import Bound, bind
 from grid_cnn.conv import Conv1d, Conv2d, Conv3d
 from grid_cnn.domain import Domain, Grid
-from grid_cnn.layer import Bound, Layer, Sequential, bind
+from grid_cnn.layer import Layer, Sequential
 from grid_cnn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from grid_cnn.ops import GridOps, Ops
 from grid_cnn.pool import (

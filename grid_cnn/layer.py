@@ -1,12 +1,11 @@
-"""A layer acts on a signal over a domain: `layer(x, domain)`. `Sequential` threads the domain, `bind` fixes it."""
+"""A layer acts on a signal over a domain: `layer(x, domain)`. `Sequential` threads the domain from one to the next."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from grid_cnn.domain import Domain, Grid
@@ -223,85 +222,6 @@ def leaves_domain(module: nn.Module) -> bool:
     if isinstance(module, Sequential):
         return any(leaves_domain(child) for child in module)
     return isinstance(module, LeavesDomain)
-
-
-class Bound(nn.Module):
-    """A model with its domain fixed: an ordinary module with `forward(x)` only. Made by `bind`."""
-
-    model: Layer
-    domain: Domain
-
-    def __init__(self, model: Layer, domain: Domain) -> None:
-        super().__init__()
-        # The model's own tables, not copies: its state-dict names, and a head swapped here is swapped there.
-        for table in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-            self.__dict__[table] = model.__dict__[table]
-        self.__dict__["model"] = model
-        self.domain = domain
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x, self.domain)
-
-    @property
-    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The model's mode, whichever side it is set on."""
-        return self.__dict__["model"].training if "model" in self.__dict__ else True
-
-    @training.setter
-    def training(self, mode: bool) -> None:
-        if "model" in self.__dict__:
-            self.__dict__["model"].training = mode
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        for parameter in self.parameters():
-            self.domain = self.domain.to(parameter.device)
-            break
-        return self
-
-    def __repr__(self) -> str:
-        return f"bind({self.model!r}, {self.domain!r})"
-
-
-def bind(model: Layer, domain: Domain) -> Bound:
-    """Fix a model's domain: an ordinary `torch.nn.Module` with `forward(x)` only.
-
-    Parameters are shared with the model, the state dict has the model's own names; `.train()`, `.to()`, swapped heads
-    and `copy.deepcopy` go through. A zero signal is run once, so that every plan stands before the module is traced:
-    `torch.compile(bound, fullgraph=True)` and `torch.export.export(bound, (x,))` work.
-
-    Args:
-        model: any layer or `Sequential`. domain: where its input lives; moved to the model's device.
-
-    Raises:
-        TypeError: if `model` is no layer or `domain` no domain.
-        ValueError: if the model does not fit the domain.
-
-    >>> from grid_cnn import Conv2d, Grid
-    >>> bind(Conv2d(1, 4, 3), Grid((8, 8)))(torch.zeros(2, 1, 8, 8)).shape
-    torch.Size([2, 4, 6, 6])
-    """
-    if not isinstance(model, Layer):
-        raise TypeError(f"bind takes a Layer, got {type(model).__name__}; a torch module needs no domain")
-    if not isinstance(domain, Domain):
-        raise TypeError(f"bind takes a Grid or a Graph as domain, got {type(domain).__name__}")
-    parameter = next(model.parameters(), None)
-    like = torch.empty(0) if parameter is None else parameter
-    bound = Bound(model, domain.to(like.device))
-    signal = bound.domain.zeros(model.in_channels or 1, dtype=like.dtype, device=like.device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()  # a dry run must not move running statistics or draw random numbers
-    try:
-        with torch.no_grad():
-            model(signal, bound.domain)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model does not fit {domain!r}, tried with a zero signal of {signal.shape[1]} channels: {error}"
-        ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return bound
 
 
 def named(**modules: nn.Module | None) -> OrderedDict[str, nn.Module]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from gconv.domains.lattice import Lattice, coordinates
 from gconv.domains.plan import Plan
@@ -32,6 +33,7 @@ class Graph:
     Attributes:
         structure: the edges alone, with their sorted rows; shared by graphs that differ in weights only.
         plan: operators, spectra and tables computed so far; `graph.plan.explain()` lists them.
+        derived: the graphs that layers made of this one and a bare tensor of weights or attributes, while it lives.
 
     Raises:
         TypeError: for tensors of a wrong dtype.
@@ -50,6 +52,7 @@ class Graph:
     lattice: Lattice | None = None
     structure: Structure = field(init=False)
     plan: Plan = field(init=False)
+    derived: WeakTensorKeyDictionary = field(init=False, default_factory=WeakTensorKeyDictionary)
     _family: dict[tuple[Grid | None, torch.device], Graph] = field(default_factory=dict)
 
     @constant

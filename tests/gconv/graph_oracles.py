@@ -81,7 +81,7 @@ def assert_close(actual: Tensor, wanted: Tensor | np.ndarray, tolerance: float =
     wanted = torch.as_tensor(wanted)
     assert actual.shape == wanted.shape
     assert actual.dtype == wanted.dtype
-    scale = max(1.0, float(wanted.abs().max())) if wanted.numel() else 1.0
+    scale = max(1.0, float(wanted.detach().abs().max())) if wanted.numel() else 1.0
     torch.testing.assert_close(actual, wanted, rtol=0.0, atol=tolerance * scale)
 
 

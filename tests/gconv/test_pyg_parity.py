@@ -59,7 +59,7 @@ def twins(ours, theirs, arguments, options):
 
 
 def assert_same(ours, theirs):
-    scale = max(float(theirs.abs().max()), 1e-3) if theirs.numel() else 1.0
+    scale = max(float(theirs.detach().abs().max()), 1e-3) if theirs.numel() else 1.0
     assert ours.shape == theirs.shape
     assert ((ours - theirs).abs() <= 1e-5 * scale).all()
 
