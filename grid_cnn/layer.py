@@ -117,6 +117,7 @@ class Sequential(nn.Sequential, Layer):
     Raises:
         TypeError: for a module that mixes nodes, placed where the signal is on a domain.
 
+    >>> import torch
     >>> from grid_cnn import Conv2d, Grid
     >>> net = Sequential(Conv2d(1, 4, 3, padding="same"), nn.ReLU())
     >>> net(torch.zeros(2, 1, 8, 8)).shape
