@@ -92,7 +92,7 @@ def model_to_graph(model: nn.Module) -> nn.Module:
     >>> net.conv1
     DirectionalConv(1, 6, kernel_size=(5, 5))
     """
-    return _carry(model, _graph_twin, {})
+    return _carry(_checked(model), _graph_twin, {})
 
 
 def model_to_grid(model: nn.Module) -> nn.Module:
@@ -108,7 +108,13 @@ def model_to_grid(model: nn.Module) -> nn.Module:
     ndims = {len(m.window.kernel_size) for m in model.modules() if isinstance(m, DirectionalConv)}
     ndims |= {m.pool.ndim for m in model.modules() if isinstance(m, GridPool)}
     ndim = ndims.pop() if ndims else 2
-    return _carry(model, lambda layer: _grid_twin(layer, ndim), {})
+    return _carry(_checked(model), lambda layer: _grid_twin(layer, ndim), {})
+
+
+def _checked(model: nn.Module) -> nn.Module:
+    if not isinstance(model, Layer):
+        raise TypeError(f"{type(model).__name__} is no layer of grid_cnn or gconv, nor a Sequential of such")
+    return model
 
 
 def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None], done: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -122,6 +128,8 @@ def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None], done: dict[n
         if found is None:
             raise TypeError(f"{type(model).__name__} has no twin on the other domain; build the recipe with its ops")
         out = found
+    elif any(isinstance(module, Layer) for module in model.modules()):
+        raise TypeError(f"{type(model).__name__} holds layers, but is no grid_cnn.Sequential: its twin is not known")
     else:
         out = copy.deepcopy(model)
     if isinstance(model, Sequential):

@@ -22,6 +22,8 @@ from grid_cnn import models
 if TYPE_CHECKING:
     from gconv.training.compare import Comparison, Settings
 
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C, and typer returns for it
+
 # What the parser raises for a wrong option or command; typer exports only this class's child.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -92,8 +94,11 @@ def compare(
         console = Console(width=140)  # a file has no edge to wrap at; the table needs this much
     comparison = _with_progress(settings, console)
     console.print(_table(comparison))
+    if comparison.rows[0].timing.noisy:
+        console.print(pages.NOISY.format(*comparison.rows[0].timing.quartiles))
+    page = pages.page(comparison)
     results.write_results(comparison, folder)
-    report.write(pages.page(comparison), folder / "report.html")
+    report.write(page, folder / "report.html")
     console.print(f"{comparison.seconds:.0f} s. Wrote {folder / 'results.json'} and {folder / 'report.html'}")
 
 
@@ -145,7 +150,7 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("variant")
     table.add_column("domain")
     table.add_column("convolution")
-    for name in ("parameters", "test accuracy", "ms a step", f"× {first}", "MiB a step"):
+    for name in ("parameters", "test accuracy", "ms a step (quartiles)", f"× {first}", "MiB a step"):
         table.add_column(name, justify="right")
     for row in comparison.rows:
         table.add_row(
@@ -154,7 +159,7 @@ def _table(comparison: Comparison) -> Table:
             row.convolution,
             f"{row.parameters:,}",
             accuracy_text(row.accuracies),
-            number_text(row.timing.median),
+            f"{number_text(row.timing.median)} ({' – '.join(map(number_text, row.timing.quartiles))})",
             number_text(row.timing.ratio),
             number_text(row.step_bytes / 2**20),
         )
@@ -182,14 +187,16 @@ def list_layers() -> None:
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
     except _UsageError as error:
         _refuse(error.format_message())
     except (ValueError, ImportError, OSError) as error:
         _refuse(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
 
 
 def _refuse(message: str) -> None:

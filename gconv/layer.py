@@ -65,12 +65,14 @@ class GraphLayer(Layer):
         self.check(x, found)
         if edge_weight is None:
             return found, None
-        if edge_weight.requires_grad:
+        if edge_weight.requires_grad or torch.compiler.is_compiling():  # no plan is made while tracing
             if edge_weight.shape != (found.num_edges,):
                 raise ValueError(
                     f"{type(self).__name__}: edge_weight has shape ({found.num_edges},) here, one number an edge; got "
                     f"{tuple(edge_weight.shape)}"
                 )
+            if not torch.compiler.is_compiling() and not bool(torch.isfinite(edge_weight.detach()).all()):
+                raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
             return found, edge_weight
         return _with(found, "edge_weight", edge_weight), None
 

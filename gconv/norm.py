@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gconv.layer import GraphLayer, GraphLike
+from grid_cnn.conv import check_channels
 
 
 class BatchNorm(GraphLayer):
@@ -42,6 +43,7 @@ class BatchNorm(GraphLayer):
         allow_single_element: bool = False,
     ) -> None:
         super().__init__()
+        check_channels(in_channels, in_channels)
         self.in_channels = in_channels
         self.module = nn.BatchNorm1d(in_channels, eps, momentum, affine, track_running_stats)
         self.allow_single_element = allow_single_element
@@ -50,6 +52,8 @@ class BatchNorm(GraphLayer):
         """The normalised signal; a graph may be left out, since no neighbour is read."""
         if edge_index is not None:
             self.resolve(x, edge_index)
+        elif x.dim() not in (2, 3) or x.shape[-1] != self.in_channels:
+            raise ValueError(f"BatchNorm takes a signal (..., N, {self.in_channels}), got shape {tuple(x.shape)}")
         rows = x.reshape(-1, x.shape[-1])
         if self.allow_single_element and rows.shape[0] <= 1:
             module = self.module

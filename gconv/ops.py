@@ -61,8 +61,8 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("cheb", "ChebConv, K = {K}", _cheb),
-        Family("gcn", "GCNConv", _gcn),
         Family("monet", "GMMConv, {K} terms", _monet),
+        Family("gcn", "GCNConv", _gcn),
         Family("spectral", "SpectralConv, K = {K}", _spectral),
     )
 }
@@ -153,8 +153,8 @@ class GraphOps:
         if any(given.values()):
             culprits = ", ".join(name for name, wrong in given.items() if wrong)
             raise ValueError(
-                f"{culprits}: has no meaning for {self.convolution!r} on a graph; leave it out (padding='same'), or "
-                "take the directional family"
+                f"{culprits}: has no meaning for {self.convolution!r} on a graph; leave it at its default, or take the "
+                "directional family"
             )
         if all(k == 1 for k in kernel):
             layer: Layer = DirectionalConv(in_channels, out_channels, kernel, bias=bias)

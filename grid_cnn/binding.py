@@ -44,7 +44,28 @@ class Bound(nn.Module):
         for parameter in self.parameters():
             self.domain = self.domain.to(parameter.device)
             break
+        self.make_plans()  # of the new device and dtype
         return self
+
+    def make_plans(self) -> None:
+        """Run a zero signal once, so that all that depends on the domain stands before anything is traced.
+
+        Raises:
+            ValueError: if the model does not fit the domain.
+        """
+        like = next(self.model.parameters(), torch.empty(0))
+        signal = self.domain.zeros(self.model.in_channels or 1, dtype=like.dtype, device=like.device)
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()  # a dry run must not move running statistics or draw random numbers
+        try:
+            with torch.no_grad():
+                self.model(signal, self.domain)
+        except RuntimeError as error:
+            tried = f"a zero signal of {self.model.in_channels or 1} channels, {tuple(signal.shape)}"
+            raise ValueError(f"the model does not fit {self.domain!r}, tried with {tried}: {error}") from error
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def __repr__(self) -> str:
         return f"bind({self.model!r}, {self.domain!r})"
@@ -75,17 +96,5 @@ def bind(model: Layer, domain: Domain) -> Bound:
     parameter = next(model.parameters(), None)
     like = torch.empty(0) if parameter is None else parameter
     bound = Bound(model, domain.to(like.device))
-    signal = bound.domain.zeros(model.in_channels or 1, dtype=like.dtype, device=like.device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()  # a dry run must not move running statistics or draw random numbers
-    try:
-        with torch.no_grad():
-            model(signal, bound.domain)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model does not fit {domain!r}, tried with a zero signal of {signal.shape[1]} channels: {error}"
-        ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    bound.make_plans()
     return bound

@@ -127,6 +127,13 @@ class Graph:
         """A zero signal `(1, N, channels)`."""
         return torch.zeros(1, self.num_nodes, channels, dtype=dtype, device=device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the graphs derived from bare tensors, which belong to this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "derived"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, derived=WeakTensorKeyDictionary())
+
     def __copy__(self) -> Graph:
         return self
 

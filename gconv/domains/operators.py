@@ -118,7 +118,7 @@ def inverse_power(degree: Tensor, power: float) -> Tensor:
     Raises:
         ValueError: for a negative degree, of which there is no root.
     """
-    if bool((degree < 0).any()):
+    if not torch.compiler.is_compiling() and bool((degree < 0).any()):
         node = int((degree < 0).nonzero()[0])
         raise ValueError(f"node {node} has negative degree {float(degree[node]):g}: no normalisation; mend its weights")
     positive = degree > 0
@@ -158,9 +158,8 @@ def gcn_weights(graph: Graph, weight: Tensor, improved: bool, add_self_loops: bo
     structure = graph.structure
     if add_self_loops:
         loops = weight.new_full((graph.num_nodes,), 2.0 if improved else 1.0)
-        own = (structure.source == structure.target).nonzero().squeeze(1)
-        if own.numel():  # of several loops at a node the last one counts, as in PyG
-            last = own.new_full((graph.num_nodes,), -1).scatter_reduce_(0, structure.source[own], own, "amax")
+        last = structure.last_loops
+        if last is not None:  # of several loops at a node the last one counts, as in PyG
             loops = torch.where(last >= 0, weight[last.clamp(min=0)], loops)
         structure, kept = structure.with_loops
         weight = torch.cat([weight[kept], loops])

@@ -99,6 +99,15 @@ class Structure:
         return Structure(source, target, self.num_sources, self.num_targets), kept
 
     @cached_property
+    @constant
+    def last_loops(self) -> Tensor | None:
+        """For each node the last of its loops, -1 where it has none; None if no node has."""
+        own = (self.source == self.target).nonzero().squeeze(1)
+        if not own.numel():
+            return None
+        return own.new_full((self.num_targets,), -1).scatter_reduce_(0, self.source[own], own, "amax")
+
+    @cached_property
     def _expansions(self) -> dict[tuple[str, int], Structure]:
         return {}
 

@@ -102,7 +102,7 @@ def directional(
     taps = padded[:, table].unflatten(-1, (groups, -1))
     kernels = weight.flatten(2).unflatten(0, (groups, -1))
     y = torch.einsum("btmgc,gocm->btgo", taps, kernels).flatten(2)
-    return y if bias is None else y + bias
+    return y if bias is None else y + bias.to(y.dtype)
 
 
 def _as_picture(x: Tensor, graph: Graph, weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> Tensor:

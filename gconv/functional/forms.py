@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 FORMS = ("gather", "stencil", "dense", "portable", "convolution", "recurrence", "eigenbasis")
 _forced: str | None = None
 
@@ -58,4 +60,7 @@ def pick(form: str | None, able: tuple[str, ...], choice: str) -> str:
         if form not in able:
             raise ValueError(f"the form {form!r} cannot run this sum: {', '.join(able)} can")
         return form
-    return _forced if _forced in able else choice
+    if _forced in able:
+        return _forced
+    # What is exported may go where custom operators are unknown.
+    return "portable" if choice == "gather" and "portable" in able and torch.compiler.is_exporting() else choice

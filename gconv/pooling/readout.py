@@ -14,6 +14,17 @@ from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.layer import LeavesDomain
 
 
+def _whole(layer: GraphLayer, x: Tensor, graph: GraphLike) -> None:
+    """Check the signal, and refuse a PyG batch of several graphs, whose nodes belong to different results."""
+    count = getattr(graph, "num_graphs", 1)
+    if count > 1:
+        raise ValueError(
+            f"{type(layer).__name__} reads all nodes as one graph, and this batch holds {count}; pool each of them, as "
+            "torch_geometric.nn.global_mean_pool(x, batch) does"
+        )
+    layer.resolve(x, graph)
+
+
 class GlobalAvgPool(GraphLayer, LeavesDomain):
     """The mean of every channel over all nodes.
 
@@ -28,7 +39,7 @@ class GlobalAvgPool(GraphLayer, LeavesDomain):
 
     def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
         """The mean over the nodes."""
-        self.resolve(x, edge_index)
+        _whole(self, x, edge_index)
         return x.mean(-2)
 
 
@@ -46,7 +57,7 @@ class GlobalMaxPool(GraphLayer, LeavesDomain):
 
     def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
         """The largest value over the nodes."""
-        self.resolve(x, edge_index)
+        _whole(self, x, edge_index)
         return x.amax(-2)
 
 
@@ -64,5 +75,5 @@ class Flatten(GraphLayer, LeavesDomain):
 
     def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
         """The vector of all values."""
-        self.resolve(x, edge_index)
+        _whole(self, x, edge_index)
         return x.transpose(-1, -2).flatten(-2)

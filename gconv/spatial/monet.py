@@ -97,7 +97,7 @@ class GMMConv(GraphLayer):
         x: Tensor,
         edge_index: GraphLike = None,
         edge_attr: Tensor | None = None,
-        size: None = None,
+        size: tuple[int, int] | None = None,
         *,
         form: str | None = None,
     ) -> Tensor:
@@ -105,10 +105,12 @@ class GMMConv(GraphLayer):
 
         Args:
             edge_attr: pseudo-coordinates, `(E, dim)`; None for the graph's own.
-            size: taken for PyG's sake; sources and targets are the same nodes here.
+            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
             form: 'convolution' (regular grids), 'gather', 'portable', or None for the engine's choice.
         """
         graph, _ = self.resolve(x, edge_index)
+        if size is not None and tuple(size) != (graph.num_nodes,) * 2:
+            raise ValueError(f"GMMConv has the same {graph.num_nodes} sources and targets here; got size={size!r}")
         pseudo = graph.edge_attr if edge_attr is None else edge_attr
         if pseudo is None:
             raise ValueError(f"GMMConv needs edge_attr (E, {self.dim}), the pseudo-coordinates; {graph!r} has none")

@@ -90,6 +90,8 @@ class ChebConv(GraphLayer):
         coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
         if isinstance(lambda_max, Tensor) and lambda_max.numel() == 1 and not lambda_max.requires_grad:
             lambda_max = float(lambda_max)
+        if isinstance(lambda_max, float | int) and not lambda_max > 0:
+            raise ValueError(f"lambda_max, the largest eigenvalue, is a positive number or None; got {lambda_max!r}")
         if learned is None and not isinstance(lambda_max, Tensor):
             out = chebyshev_filter(x, graph, coefficients, self.normalization, lambda_max, form)
         else:

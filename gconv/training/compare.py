@@ -64,7 +64,8 @@ class Settings:
             raise ValueError(f"lr takes a positive number, got {self.lr}")
         variants.check(self.variants)
         try:
-            torch.empty(0, device=self.device)
+            if torch.empty(0, device=self.device).device.type not in ("cpu", "cuda"):
+                raise RuntimeError("it takes cpu or cuda")
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"device {self.device!r} cannot be used here ({reason}); take 'cpu'") from error

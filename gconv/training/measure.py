@@ -37,6 +37,12 @@ class Timing:
         return first, third
 
     @property
+    def noisy(self) -> bool:
+        """Whether the quartiles lie apart by more than a quarter of the median: something else was running."""
+        first, third = self.quartiles
+        return third - first > 0.25 * self.median
+
+    @property
     def ratio(self) -> float:
         """The median of the ratios, pair by pair."""
         return statistics.median(self.ratios)

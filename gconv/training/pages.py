@@ -21,15 +21,17 @@ _PUBLISHED = (
     ("spline spectral", 0.9715, "MNIST, Defferrard et al. 2016"),
 )
 
+NOISY = "Times are noisy (quartiles of the first row: {:.3g} and {:.3g} ms): was the machine busy? Do not quote them."
+
 
 def page(comparison: Comparison) -> report.Report:
     """Gather all that the report shows."""
     settings, images = comparison.settings, comparison.images
-    trained = len(images.train_labels)
+    trained, first = len(images.train_labels), comparison.rows[0].timing
     return report.Report(
         title=f"{settings.model} on a grid and on its graph",
         subtitle=f"{images.title}; {trained:,} training and {len(images.test_labels):,} test images, "
-        f"{settings.epochs} epochs, {settings.seeds} seeds",
+        f"{_count(settings.epochs, 'epoch')}, {_count(settings.seeds, 'seed')}",
         command=settings.command,
         settings=settings.as_json(),
         machine=comparison.machine,
@@ -43,7 +45,12 @@ def page(comparison: Comparison) -> report.Report:
         classes=images.classes,
         published=_PUBLISHED if settings.model == "lenet5" else (),
         test_images=len(images.test_labels),
+        measured=(*report.MEASURED, *[NOISY.format(*first.quartiles)] * first.noisy),
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _row(row: Row) -> report.Row:

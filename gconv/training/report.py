@@ -26,7 +26,7 @@ MEASURED = (
     "deviation over the seeds.",
     "Milliseconds a step: forward, loss, backward and optimiser on one batch; after warm-up the networks are timed in "
     "interleaved rounds, so that a slow moment of the machine meets all of them. Median, below it the quartiles.",
-    "Ratio: the median over the rounds of a network's time divided by the grid network's time in the same round. "
+    "Ratio: the median over the rounds of a network's time divided by the first row's time in the same round. "
     "The bar is proportional to it.",
     "Memory a step: on the CPU the bytes that autograd keeps for the backward pass, counted; on a GPU the allocator's "
     "peak. 1 MiB = 1,048,576 bytes.",

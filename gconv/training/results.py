@@ -23,6 +23,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "test_accuracy_mean": row.mean_accuracy,
             "step_milliseconds": list(row.timing.milliseconds),
             "step_milliseconds_median": row.timing.median,
+            "step_milliseconds_quartiles": list(row.timing.quartiles),
+            "step_milliseconds_noisy": row.timing.noisy,
             "ratio_to_first": row.timing.ratio,
             "step_bytes": row.step_bytes,
         }

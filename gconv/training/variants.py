@@ -17,8 +17,6 @@ from gconv.ops import FAMILIES, GraphOps
 from gconv.spatial import DirectionalConv
 from grid_cnn import Conv2d, Grid, GridOps, Layer, Sequential, bind, models
 
-# The kernel that titles speak of: every convolution of the recipe has as many terms as its own kernel has weights.
-_TITLE_KERNEL = 5
 _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
 
 
@@ -54,8 +52,7 @@ def names() -> tuple[str, ...]:
     >>> names()
     ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'linear', 'mlp')
     """
-    graphs = sorted(FAMILIES, key=["cheb", "monet", "gcn", "spectral"].index)
-    return ("grid", "directional", *graphs, *_BASELINES)
+    return ("grid", "directional", *FAMILIES, *_BASELINES)
 
 
 def check(variants: Sequence[str]) -> None:
@@ -93,13 +90,19 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
         return Network(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
     if "padding" in inspect.signature(models.function(recipe)).parameters:
         options["padding"] = "same"  # the one border that every family has, so that all sides have the same shapes
+    with torch.random.fork_rng(devices=[]):  # the grid's network tells the kernel that titles speak of
+        on_grid = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
+    kernel = next((m.kernel_size for m in on_grid.modules() if isinstance(m, Conv2d)), None)
+    if kernel is None:
+        raise ValueError(
+            f"the recipe {recipe!r} has no convolution to compare; it is a variant of its own beside others"
+        )
     if variant == "grid":
         model = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
-        title = f"Conv2d {_TITLE_KERNEL}×{_TITLE_KERNEL}"
-        return Network(variant, model, bind(model, grid), grid, _as_is, title)
+        return Network(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
     ops = GraphOps(variant, ndim=grid.ndim)
     model = models.create(recipe, ops=ops, domain=graph, **options)
-    return Network(variant, model, bind(model, graph), graph, bridge.to_nodes, ops.title(_TITLE_KERNEL))
+    return Network(variant, model, bind(model, graph), graph, bridge.to_nodes, ops.title(kernel))
 
 
 def _as_is(images: Tensor) -> Tensor:

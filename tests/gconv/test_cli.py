@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -109,6 +111,8 @@ def assert_refused(done, *words):
         (("--seeds", -1), ("seeds", "got -1")),
         (("--batch-size", 0), ("batch-size", "got 0")),
         (("--lr", "nan"), ("lr", "nan")),
+        (("--model", "mlp"), ("'mlp' has no convolution",)),
+        (("--device", "meta"), ("'meta'", "take 'cpu'")),
         (("--model", "lenet"), ("unknown model 'lenet'", "lenet5")),
         (("--variants", "grid,chep"), ("unknown variant 'chep'", "did you mean cheb")),
         (("--variants", "grid,,cheb"), ("unknown variant ''",)),
@@ -129,6 +133,19 @@ def assert_refused(done, *words):
 def test_bad_input_is_one_line_and_exit_code_2(arguments, words, tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert_refused(gconv("compare", *arguments, cwd=tmp_path), *words)
+
+
+def test_interrupting_says_so_and_writes_nothing(tmp_path):
+    command = [sys.executable, "-m", "gconv.cli", "compare", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run").exists():  # made just before training begins
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "interrupted"
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_unknown_command(tmp_path):

@@ -126,6 +126,12 @@ def test_rounds_are_interleaved_and_ratios_are_pairwise():
         assert timing.ratios == tuple(t / f for t, f in zip(timing.milliseconds, first, strict=True)), name
 
 
+def test_wide_quartiles_are_called_noisy():
+    steady, shaken = (1.0, 1.0, 1.1, 1.1), (1.0, 1.0, 2.0, 2.0)
+    assert not measure.Timing(steady, steady).noisy
+    assert measure.Timing(shaken, shaken).noisy
+
+
 def test_machine_and_versions_are_named():
     assert measure.machine()["threads"] == torch.get_num_threads()
     assert measure.versions()["torch"] == torch.__version__.split("+")[0] or "+" in measure.versions()["torch"]
