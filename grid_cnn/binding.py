@@ -93,8 +93,6 @@ def bind(model: Layer, domain: Domain) -> Bound:
         raise TypeError(f"bind takes a Layer, got {type(model).__name__}; a torch module needs no domain")
     if not isinstance(domain, Domain):
         raise TypeError(f"bind takes a Grid or a Graph as domain, got {type(domain).__name__}")
-    parameter = next(model.parameters(), None)
-    like = torch.empty(0) if parameter is None else parameter
-    bound = Bound(model, domain.to(like.device))
+    bound = Bound(model, domain.to(next(model.parameters(), torch.empty(0)).device))
     bound.make_plans()
     return bound

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
+from gconv.domains.lattice import Lattice
 from gconv.domains.operators import inverse_power
 from gconv.domains.structure import Structure
 from gconv.functional.directional import Window, directional
@@ -160,8 +161,7 @@ class GMMConv(GraphLayer):
         key = ("offsets", x.dtype)
         offsets = graph.plan.keep(key, lambda: torch.tensor(lattice.offsets, dtype=x.dtype, device=x.device))
         ndim = lattice.grid.ndim
-        places = [sum((step + 1) * 3 ** (ndim - 1 - axis) for axis, step in enumerate(o)) for o in lattice.offsets]
-        place = graph.plan.keep("offset places", lambda: torch.tensor(places, device=x.device))
+        place = graph.plan.keep("offset places", lambda: _places(lattice).to(x.device))
         filters = self._filters(offsets)
         taps = filters.new_zeros(3**ndim, *filters.shape[1:]).index_copy(0, place, filters)
         kernel = taps.permute(2, 1, 0).unflatten(2, (3,) * ndim)
@@ -185,6 +185,12 @@ class GMMConv(GraphLayer):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, dim={self.dim}, kernel_size={self.kernel_size}"
+
+
+def _places(lattice: Lattice) -> Tensor:
+    """Where the offsets lie in a kernel of three taps an axis, counted row by row."""
+    radix = 3 ** torch.arange(lattice.grid.ndim - 1, -1, -1)
+    return ((torch.tensor(lattice.offsets) + 1) * radix).sum(1)
 
 
 def _arrivals(structure: Structure) -> Structure:

@@ -90,7 +90,7 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
         return Network(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
     if "padding" in inspect.signature(models.function(recipe)).parameters:
         options["padding"] = "same"  # the one border that every family has, so that all sides have the same shapes
-    with torch.random.fork_rng(devices=[]):  # the grid's network tells the kernel that titles speak of
+    with torch.device("meta"):  # the grid's network, without its memory, tells the kernel that titles speak of
         on_grid = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
     kernel = next((m.kernel_size for m in on_grid.modules() if isinstance(m, Conv2d)), None)
     if kernel is None:
