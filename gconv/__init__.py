@@ -9,7 +9,7 @@ from gconv.layer import GraphLayer
 from gconv.norm import BatchNorm
 from gconv.ops import GraphOps
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
-from gconv.spatial import DirectionalConv, GMMConv
+from gconv.spatial import DirectionalConv, EdgeConv, FeaStConv, GATConv, GATv2Conv, GMMConv, NNConv
 from gconv.spectral import ChebConv, GCNConv, SpectralConv
 
 __version__ = "0.1.0"
@@ -18,12 +18,17 @@ _LAYERS: tuple[type[GraphLayer], ...] = (
     BatchNorm,
     ChebConv,
     DirectionalConv,
+    EdgeConv,
+    FeaStConv,
     Flatten,
+    GATConv,
+    GATv2Conv,
     GCNConv,
     GMMConv,
     GlobalAvgPool,
     GlobalMaxPool,
     GridPool,
+    NNConv,
     SpectralConv,
 )
 
@@ -41,8 +46,12 @@ __all__ = [
     "BatchNorm",
     "ChebConv",
     "DirectionalConv",
+    "EdgeConv",
+    "FeaStConv",
     "Flatten",
     "FourierBasis",
+    "GATConv",
+    "GATv2Conv",
     "GCNConv",
     "GMMConv",
     "GlobalAvgPool",
@@ -51,6 +60,7 @@ __all__ = [
     "GraphLayer",
     "GraphOps",
     "GridPool",
+    "NNConv",
     "Operator",
     "SpectralConv",
     "bridge",

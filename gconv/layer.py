@@ -50,6 +50,30 @@ class GraphLayer(Layer):
         if x.device != graph.device:
             raise ValueError(f"{name}: the signal is on {x.device}, the graph on {graph.device}; move one with .to()")
 
+    def edge_features(self, graph: Graph, edge_attr: Tensor | None, width: int, dtype: torch.dtype) -> Tensor:
+        """The features of all edges, `(E, width)`: those of the call, else the graph's own.
+
+        Raises:
+            ValueError: if there are none, or they have another width.
+        """
+        name, given = type(self).__name__, graph.edge_attr if edge_attr is None else edge_attr
+        if given is None:
+            raise ValueError(f"{name} needs edge_attr (E, {width}), features of the edges; {graph!r} has none")
+        given = given[:, None] if given.dim() == 1 else given
+        if given.shape != (graph.num_edges, width):
+            raise ValueError(f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}")
+        return given.to(dtype)
+
+    def check_size(self, size: tuple[int, int] | None, graph: Graph) -> None:
+        """Refuse a PyG `size` that means other sources than targets.
+
+        Raises:
+            ValueError: if it is not (N, N).
+        """
+        if size is not None and tuple(size) != (graph.num_nodes,) * 2:
+            name = type(self).__name__
+            raise ValueError(f"{name} has the same {graph.num_nodes} sources and targets here; got size={size!r}")
+
     def resolve(self, x: Tensor, graph: GraphLike, edge_weight: Tensor | None = None) -> tuple[Graph, Tensor | None]:
         """The graph that a call means, checked against `x`; and its weights, if they are being learned.
 

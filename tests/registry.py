@@ -10,13 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import gconv
 from gconv import Graph, GraphLayer, grid_graph
 from grid_cnn import AvgPool2d, MaxPool2d, MinPool2d
 
 CHANNELS = 3
+
+
+def _network(wide: int, hidden: int, narrow: int) -> nn.Sequential:
+    """A smooth network, so that finite differences see its derivatives."""
+    return nn.Sequential(nn.Linear(wide, hidden), nn.Tanh(), nn.Linear(hidden, narrow))
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ class Row:
 
 ROWS = (
     Row("BatchNorm", lambda: gconv.BatchNorm(CHANNELS)),
-    Row("Cheb K=1", lambda: gconv.ChebConv(CHANNELS, 4, 1), forms=("recurrence", "eigenbasis")),
-    Row("Cheb sym K=4", lambda: gconv.ChebConv(CHANNELS, 4, 4), forms=("recurrence", "eigenbasis")),
-    Row("Cheb rw K=3", lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization="rw", bias=False), forms=("recurrence",)),
+    Row("Cheb K=1", lambda: gconv.ChebConv(CHANNELS, 4, 1), forms=("fused", "eigenbasis")),
+    Row("Cheb sym K=4", lambda: gconv.ChebConv(CHANNELS, 4, 4), forms=("fused", "eigenbasis")),
+    Row("Cheb rw K=3", lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization="rw", bias=False), forms=("fused",)),
     Row(
         "Cheb combinatorial K=3",
         lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization=None),
-        forms=("recurrence", "eigenbasis"),
+        forms=("fused", "eigenbasis"),
     ),
     Row("Directional 1×1", lambda: gconv.DirectionalConv(CHANNELS, 4, 1)),
     Row(
@@ -68,21 +73,63 @@ ROWS = (
         translates=2,
         forms=("convolution", "gather"),
     ),
+    Row("Edge max", lambda: gconv.EdgeConv(_network(2 * CHANNELS, 5, 4))),
+    Row("Edge mean", lambda: gconv.EdgeConv(_network(2 * CHANNELS, 5, 4), aggr="mean")),
+    Row("Edge linear", lambda: gconv.EdgeConv(nn.Linear(2 * CHANNELS, 4), aggr="add")),
+    Row(
+        "Edge free",
+        lambda: gconv.EdgeConv(nn.Sequential(nn.Tanh(), nn.Linear(2 * CHANNELS, 4)), aggr="min"),
+    ),
+    Row("FeaSt", lambda: gconv.FeaStConv(CHANNELS, 4, heads=3), forms=("fused", "gather", "portable")),
+    Row(
+        "FeaSt without loops",
+        lambda: gconv.FeaStConv(CHANNELS, 4, heads=2, add_self_loops=False, bias=False),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("GAT", lambda: gconv.GATConv(CHANNELS, 2, heads=3), forms=("fused", "gather", "portable")),
+    Row(
+        "GAT with edges",
+        lambda: gconv.GATConv(CHANNELS, 4, heads=2, concat=False, edge_dim=2, residual=True),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("GATv2", lambda: gconv.GATv2Conv(CHANNELS, 2, heads=3), forms=("fused", "gather", "portable")),
+    Row(
+        "GATv2 with edges",
+        lambda: gconv.GATv2Conv(
+            CHANNELS, 4, heads=2, concat=False, edge_dim=2, share_weights=True, add_self_loops=False
+        ),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
+        "NN",
+        lambda: gconv.NNConv(CHANNELS, 4, _network(2, 3, 4 * CHANNELS)),
+        forms=("collapsed", "fused", "gather", "portable"),
+    ),
+    Row(
+        "NN mean",
+        lambda: gconv.NNConv(CHANNELS, 4, nn.Linear(2, 4 * CHANNELS, bias=False), aggr="mean", root_weight=False),
+        forms=("collapsed", "fused", "gather", "portable"),
+    ),
+    Row("NN max", lambda: gconv.NNConv(CHANNELS, 4, _network(2, 3, 4 * CHANNELS), aggr="max", bias=False)),
     Row("Flatten", gconv.Flatten, readout=True, equivariant=False, translates=None),
-    Row("GCN", lambda: gconv.GCNConv(CHANNELS, 4), forms=("stencil", "gather", "dense", "portable")),
-    Row("GCN narrowing", lambda: gconv.GCNConv(CHANNELS, 2, improved=True), forms=("stencil", "gather", "dense")),
+    Row("GCN", lambda: gconv.GCNConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row(
+        "GCN narrowing",
+        lambda: gconv.GCNConv(CHANNELS, 2, improved=True),
+        forms=("fused", "stencil", "gather", "dense"),
+    ),
     Row("GCN without loops", lambda: gconv.GCNConv(CHANNELS, 4, add_self_loops=False, bias=False)),
     Row("GCN raw", lambda: gconv.GCNConv(CHANNELS, 4, normalize=False)),
-    Row("GMM", lambda: gconv.GMMConv(CHANNELS, 4, 2, 5), forms=("convolution", "gather", "portable")),
+    Row("GMM", lambda: gconv.GMMConv(CHANNELS, 4, 2, 5), forms=("collapsed", "fused", "gather", "portable")),
     Row(
         "GMM sum, no root",
         lambda: gconv.GMMConv(CHANNELS, 4, 2, 3, aggr="add", root_weight=False, bias=False),
-        forms=("convolution", "gather"),
+        forms=("collapsed", "gather"),
     ),
     Row(
         "GMM separate",
         lambda: gconv.GMMConv(CHANNELS, 4, 2, 3, separate_gaussians=True),
-        forms=("convolution", "gather"),
+        forms=("collapsed", "gather"),
     ),
     Row("GlobalAvgPool", gconv.GlobalAvgPool, readout=True),
     Row("GlobalMaxPool", gconv.GlobalMaxPool, readout=True),

@@ -76,6 +76,11 @@ class Operator:
         return bool((difference.abs() <= 1e-12 * scale).all())
 
     @cached_property
+    def choices(self) -> dict[str, str]:
+        """What ran on this operator, in which form and why: for `graph.plan.explain()`."""
+        return {}
+
+    @cached_property
     def _kept(self) -> dict[tuple[str, torch.dtype], Any]:
         return {}
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NORMALIZATIONS = (None, "sym", "rw")
+_MOST_KINDS = 64
 
 
 def check_normalization(normalization: object) -> None:
@@ -44,6 +45,7 @@ class Plan:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._kept: dict[Hashable, Any] = {}
+        self.choices: dict[str, str] = {}  # what ran on the graph, in which form and why
 
     def keep(self, key: Hashable, build: Callable[[], T]) -> T:
         """The value kept under `key`, built on the first call.
@@ -68,6 +70,24 @@ class Plan:
             lambda: Operator("adjacency", graph.structure, edge_weights(graph), lattice_stencil(graph)),
         )
 
+    def sum(self) -> Operator:
+        """The sum over the neighbours, whatever the weights."""
+        graph = self._graph
+        if graph.edge_weight is None:
+            return self.adjacency()
+        ones = graph.edge_weight.new_ones
+        return self.keep("sum", lambda: Operator("sum", graph.structure, ones(graph.num_edges, dtype=torch.float64)))
+
+    def mean(self) -> Operator:
+        """The mean over the neighbours, whatever the weights; 0 where there are none."""
+        return self.keep("mean", self._mean)
+
+    def _mean(self) -> Operator:
+        structure, stencil = self._graph.structure, lattice_stencil(self._graph)
+        inverse = inverse_power(structure.in_degree.double(), -1.0)
+        stencil = None if stencil is None else replace(stencil, left=inverse)
+        return Operator("mean", structure, inverse[structure.target], stencil)
+
     def laplacian(self, normalization: Normalization = None) -> Operator:
         """L in the given normalisation (module docstring of `operators`)."""
         check_normalization(normalization)
@@ -91,6 +111,26 @@ class Plan:
             else:
                 stencil = replace(minus, diagonal=torch.ones_like(degree), right=inverse_power(degree, -1.0))
         return Operator(f"laplacian[{normalization}]", structure, weight, stencil)
+
+    def inverse_in_degree(self, dtype: torch.dtype) -> torch.Tensor:
+        """1 / the number of edges into each node, 0 where there are none, `(N,)`."""
+        degree = self._graph.structure.in_degree
+        return self.keep(("1 / in-degree", dtype), lambda: inverse_power(degree.double(), -1.0).to(dtype))
+
+    def mean_weights(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weights of the edges with which a sum over neighbours is their mean, `(E,)`."""
+        inverse = self.inverse_in_degree(dtype)
+        return self.keep(("mean weights", dtype), lambda: inverse[self._graph.edge_index[1]])
+
+    def edge_kinds(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The different attributes of the edges, `(U, D)`, and which of them each edge has, `(E,)`.
+
+        None where more than 64 are different, or where they are being learned.
+        """
+        attributes = self._graph.edge_attr
+        if attributes is None or attributes.requires_grad:
+            return None
+        return self.keep("edge kinds", lambda: _kinds(attributes.reshape(len(attributes), -1)))
 
     def lambda_max(self, normalization: Normalization = None) -> float:
         """The largest eigenvalue of the (symmetrised) Laplacian, to seven digits; 2 bounds it where normalised."""
@@ -180,24 +220,35 @@ class Plan:
         return DenseBasis.of(operator.dense())
 
     def explain(self) -> str:
-        """What stands in this plan, a line each; operators with the forms that can run them.
+        """What stands in this plan, and under it what ran on it so far: in which form, of which, and why.
 
-        >>> from gconv import grid_graph
-        >>> graph = grid_graph((4, 4))
-        >>> _ = graph.plan.gcn()
+        >>> from gconv import GCNConv, grid_graph
+        >>> graph = grid_graph((9, 9))
+        >>> _ = GCNConv(1, 6)(torch.zeros(81, 1), graph)
         >>> print(graph.plan.explain())
-        Graph(4×4 grid, num_nodes=16, num_edges=84)
-          gcn[improved=False, loops=True]: 100 entries; forms gather, dense, portable, stencil
+        Graph(9×9 grid, num_nodes=81, num_edges=544)
+          gcn[improved=False, loops=True]: 625 entries, a stencil of 3×3
+            filter of 1 terms, 1→6: fused (of fused, gather, dense, portable, stencil), sorted rows, nothing stored
         """
-        lines = [repr(self._graph)]
+        lines = [repr(self._graph), *(f"  {what}: {why}" for what, why in self.choices.items())]
         for key, value in self._kept.items():
             if isinstance(value, Operator):
-                forms = ["gather", "dense", "portable"] + ["stencil"] * (value.stencil is not None)
-                lines.append(f"  {value.name}: {value.structure.num_edges} entries; forms {', '.join(forms)}")
+                regular = (
+                    "" if value.stencil is None else f", a stencil of {'×'.join(map(str, value.stencil.kernel.shape))}"
+                )
+                lines.append(f"  {value.name}: {value.structure.num_edges} entries{regular}")
+                lines += [f"    {what}: {why}" for what, why in value.choices.items()]
             else:
                 shown = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else repr(value)
                 lines.append(f"  {', '.join(map(str, key)) if isinstance(key, tuple) else key}: {shown}")
         return "\n".join(lines)
+
+
+def _kinds(attributes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not len(attributes) or len(attributes[:4096].unique(dim=0)) > _MOST_KINDS:
+        return None
+    found, kinds = attributes.unique(dim=0, return_inverse=True)
+    return (found, kinds) if len(found) <= _MOST_KINDS else None
 
 
 def chebyshev_weights(

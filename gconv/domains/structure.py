@@ -13,6 +13,8 @@ from torch import Tensor
 # Entries of the index that one call of the row-gather works on: several signals at once when the graph is small, so
 # that the cost of a call is spread, few enough that their rows stay in the cache.
 _BLOCK_ENTRIES = 1 << 18
+# Edges of the targets that are worked on together where every edge has a message of its own.
+_PIECE_ENTRIES = 1 << 16
 
 
 P = ParamSpec("P")
@@ -108,6 +110,87 @@ class Structure:
         return own.new_full((self.num_targets,), -1).scatter_reduce_(0, self.source[own], own, "amax")
 
     @cached_property
+    @constant
+    def to_columns(self) -> Tensor:
+        """For each entry of the sorted columns its place among the entries of the sorted rows."""
+        return _places(self.rows.order)[self.columns.order]
+
+    @cached_property
+    @constant
+    def to_rows(self) -> Tensor:
+        """For each entry of the sorted rows its place among the entries of the sorted columns."""
+        return _places(self.columns.order)[self.rows.order]
+
+    @cached_property
+    @constant
+    def entries(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Each entry's nodes, row by row: source, target, offsets; column by column: target, offsets, place in rows."""
+        rows, columns, count = self.rows, self.columns, self.num_edges
+        kind = rows.index.dtype
+        forth = rows.index[:count], self.target[rows.order].to(kind), rows.offsets[: rows.num_rows + 1]
+        back = columns.index[:count], columns.offsets[: columns.num_rows + 1], self.to_columns
+        return *forth, *(t.to(kind) for t in back)
+
+    @cached_property
+    def flipped(self) -> Structure:
+        """The same edges the other way round, sharing the sorted rows."""
+        other = Structure(self.target, self.source, self.num_targets, self.num_sources)
+        other.__dict__.update(rows=self.columns, columns=self.rows, to_rows=self.to_columns, to_columns=self.to_rows)
+        return other
+
+    @cached_property
+    @constant
+    def arrivals(self) -> Structure:
+        """Edges as sources of themselves: sums values that lie on the edges at their targets."""
+        edges = torch.arange(self.num_edges, device=self.source.device)
+        return Structure(edges, self.target, self.num_edges, self.num_targets)
+
+    @cached_property
+    @constant
+    def departures(self) -> Structure:
+        """Edges as targets of themselves: reads the value of each edge's source."""
+        edges = torch.arange(self.num_edges, device=self.source.device)
+        return Structure(self.source, edges, self.num_sources, self.num_edges)
+
+    @cached_property
+    @constant
+    def by_degree(self) -> list[Piece]:
+        """The targets that have edges, those of equally many together, so many at a time."""
+        rows, degrees = self.rows, self.in_degree
+        offsets, pieces = rows.offsets.long(), []
+        for degree in degrees.unique().tolist():
+            if not degree:
+                continue
+            alike = (degrees == degree).nonzero().squeeze(1)
+            for nodes in alike.split(max(1, _PIECE_ENTRIES // degree)):
+                steps = torch.arange(degree, device=nodes.device)
+                table = rows.index[(offsets[nodes][:, None] + steps).flatten()].long()
+                slots = torch.arange(table.numel(), device=nodes.device)
+                own = torch.arange(nodes.numel(), device=nodes.device)
+                pieces.append(
+                    Piece(
+                        degree,
+                        Structure(nodes, own, self.num_targets, nodes.numel()),
+                        Structure(table, slots, self.num_sources, table.numel()),
+                    )
+                )
+        return pieces
+
+    @cached_property
+    @constant
+    def out_of_pieces(self) -> Structure:
+        """From the rows of all pieces, one piece after the other, back to the targets."""
+        nodes = torch.cat([piece.rows.source for piece in self.by_degree])
+        own = torch.arange(nodes.numel(), device=nodes.device)
+        return Structure(own, nodes, nodes.numel(), self.num_targets)
+
+    @cached_property
+    @constant
+    def in_degree(self) -> Tensor:
+        """The number of edges into each node, `(num_targets,)`."""
+        return torch.bincount(self.target, minlength=self.num_targets)
+
+    @cached_property
     def _expansions(self) -> dict[tuple[str, int], Structure]:
         return {}
 
@@ -118,6 +201,18 @@ class Structure:
     def heads(self, count: int) -> Structure:
         """Edge e and head h as one edge `e * count + h`, from (source, h) to (target, h)."""
         return self._expanded("heads", count)
+
+    def kinds(self, kinds: Tensor, count: int) -> Structure:
+        """Each edge into the row of its target and its own kind, (target, kind); kept while `kinds` is the same."""
+        kept = self.__dict__.setdefault("_kinds", {})
+        key = id(kinds), count
+        if key not in kept:
+            kept[key] = kinds, self._by_kind(kinds, count)
+        return kept[key][1]
+
+    @constant
+    def _by_kind(self, kinds: Tensor, count: int) -> Structure:
+        return Structure(self.source, self.target * count + kinds, self.num_sources, self.num_targets * count)
 
     @constant
     def _expanded(self, kind: str, count: int) -> Structure:
@@ -131,3 +226,19 @@ class Structure:
                 source, num_sources = self.source.repeat_interleave(count), self.num_sources
             self._expansions[key] = Structure(source, target, num_sources, self.num_targets * count)
         return self._expansions[key]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Targets of equally many edges: `rows` reads them, `slots` reads their sources, `degree` after `degree`."""
+
+    degree: int
+    rows: Structure
+    slots: Structure
+
+
+def _places(order: Tensor) -> Tensor:
+    """Where each edge stands in a sorted order: the inverse permutation."""
+    places = torch.empty_like(order)
+    places[order] = torch.arange(order.numel(), device=order.device)
+    return places

@@ -4,7 +4,7 @@
 
 Two forms, equal to rounding:
 
-    recurrence   K - 1 sums over neighbours, then one dense product          any graph
+    fused        K - 1 sums over neighbours and K products in one pass       any graph
     eigenbasis   U diag(Σ_k T_k(λ̃) W_k) U^T x: two transforms and one        undirected graphs of a grid, which many
                  product an eigenvalue, whatever K                           signals share, so that the basis pays
 
@@ -17,31 +17,15 @@ import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Normalization, Operator
-from gconv.domains.structure import Structure
+from gconv.domains.operators import Normalization
 from gconv.functional.forms import forced_form, pick
-from gconv.functional.propagate import propagate
+from gconv.functional.polynomial import polynomial
 
 # Relative costs on the CPU, fitted to benchmarks/results/forms.json: visiting an edge in a step of the recurrence,
 # each channel of it, and a multiply-add of a dense product.
 _EDGE, _EDGE_NUMBER, _DENSE = 2.0, 0.2, 0.01
 _LARGEST_BASIS = 2048
-
-
-def polynomials(x: Tensor, operator: Operator | Structure, weight: Tensor | None, count: int) -> list[Tensor]:
-    """T_0(L̃) x ... T_{count-1}(L̃) x, each of the shape of `x`; `weight` where a bare structure brings none."""
-    terms = [x]
-    if count > 1:
-        terms.append(propagate(x, operator, weight))
-    while len(terms) < count:
-        terms.append(2 * propagate(terms[-1], operator, weight) - terms[-2])
-    return terms
-
-
-def by_recurrence(x: Tensor, operator: Operator | Structure, weight: Tensor | None, coefficients: Tensor) -> Tensor:
-    """Σ_k T_k(L̃) x W_k with `coefficients` `(K, C_in, C_out)`."""
-    terms = polynomials(x, operator, weight, coefficients.shape[0])
-    return torch.cat(terms, -1) @ coefficients.flatten(0, 1)
+_STEPS = ("fused", "gather", "stencil", "dense", "portable")
 
 
 def chebyshev_values(eigenvalues: Tensor, count: int) -> Tensor:
@@ -89,12 +73,15 @@ def chebyshev_filter(
     normalization: Normalization = "sym",
     lambda_max: float | None = None,
     form: str | None = None,
+    *,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Σ_k T_k(2 L / λmax - I) x W_k, in the cheaper form for this plan.
+    """Σ_k T_k(2 L / λmax - I) x W_k + b, in the cheaper form for this plan.
 
     Args:
         x: `(..., N, C_in)`. coefficients: W, `(K, C_in, C_out)`. normalization, lambda_max: of `graph.plan.chebyshev`.
-        form: 'recurrence', 'eigenbasis', or None for the engine's choice.
+        form: 'eigenbasis', a form of `polynomial`, or None for the engine's choice.
+        bias: b, `(C_out,)`.
 
     Raises:
         ValueError: for 'eigenbasis' on a graph that has none.
@@ -103,11 +90,14 @@ def chebyshev_filter(
     >>> chebyshev_filter(torch.ones(1, 16, 2), grid_graph((4, 4)), torch.ones(3, 2, 5)).shape
     torch.Size([1, 16, 5])
     """
-    able = ("recurrence", "eigenbasis") if _has_basis(graph, normalization, form) else ("recurrence",)
-    chosen = pick(form, able, _cheaper(graph, coefficients, normalization))
-    if chosen == "eigenbasis":
-        return by_eigenbasis(x, graph, normalization, lambda_max, coefficients)
-    return by_recurrence(x, graph.plan.chebyshev(normalization, lambda_max), None, coefficients)
+    count, cin, cout = coefficients.shape
+    able = _STEPS + ("eigenbasis",) * _has_basis(graph, normalization, form)
+    what = f"Chebyshev filter of {count} terms, {cin}→{cout}"
+    if pick(form, able, *_cheaper(graph, coefficients, normalization), graph.plan.choices, what) == "eigenbasis":
+        out = by_eigenbasis(x, graph, normalization, lambda_max, coefficients)
+        return out if bias is None else out + bias
+    operator = graph.plan.chebyshev(normalization, lambda_max)
+    return polynomial(x, operator, coefficients, bias, chebyshev=True, form=form)
 
 
 def _has_basis(graph: Graph, normalization: Normalization, form: str | None) -> bool:
@@ -119,11 +109,15 @@ def _has_basis(graph: Graph, normalization: Normalization, form: str | None) -> 
     return forced_form() == "eigenbasis" and graph.plan.laplacian(normalization).symmetric
 
 
-def _cheaper(graph: Graph, coefficients: Tensor, normalization: Normalization) -> str:
-    if graph.lattice is None or normalization == "rw" or graph.num_nodes > _LARGEST_BASIS:
-        return "recurrence"
+def _cheaper(graph: Graph, coefficients: Tensor, normalization: Normalization) -> tuple[str, str]:
+    """The cheaper form, and the estimate that says so."""
+    if graph.lattice is None:
+        return "fused", "no basis is made for a graph that is not a grid's"
+    if normalization == "rw" or graph.num_nodes > _LARGEST_BASIS:
+        return "fused", f"no orthonormal basis of 'rw', and none of more than {_LARGEST_BASIS} nodes"
     count, cin, cout = coefficients.shape
     nodes, dense = graph.num_nodes, graph.num_nodes * cin * cout * _DENSE
     basis = nodes * nodes * (cin + cout) * _DENSE + dense
     steps = (count - 1) * graph.num_edges * (_EDGE + cin * _EDGE_NUMBER) + count * dense
-    return "eigenbasis" if basis < steps else "recurrence"
+    ratio = steps / max(basis, 1.0)
+    return "eigenbasis" if ratio > 1 else "fused", f"steps are estimated at {ratio:.2g} times the transforms"

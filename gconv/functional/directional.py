@@ -94,7 +94,8 @@ def directional(
     if window.is_point and groups == 1:
         return torch.nn.functional.linear(x, weight.flatten(1), bias)
     able = ("convolution", "gather") if graph.grid is not None else ("gather",)
-    if pick(form, able, able[0]) == "convolution":
+    why = "a signal on a grid's graph is a picture" if len(able) == 2 else "not a grid's graph"
+    if pick(form, able, able[0], why, graph.plan.choices, f"directional {window.kernel_size}") == "convolution":
         return _as_picture(x, graph, weight, bias, window, groups)
     key = ("neighbours", window)
     table = graph.plan.keep(key, lambda: neighbours(graph, out, window))

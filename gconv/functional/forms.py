@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-FORMS = ("gather", "stencil", "dense", "portable", "convolution", "recurrence", "eigenbasis")
+FORMS = ("gather", "stencil", "dense", "portable", "convolution", "fused", "eigenbasis", "collapsed")
 _forced: str | None = None
 
 
@@ -15,9 +15,10 @@ _forced: str | None = None
 def force_form(name: str) -> Iterator[None]:
     """Run everything inside in the named form, wherever an operation knows it and its plan allows it.
 
-    Weighted sums know 'gather', 'stencil' (regular grids), 'dense' and 'portable' (plain `index_add`), directional
-    convolutions 'convolution' (grids) and 'gather', Chebyshev polynomials 'recurrence' and 'eigenbasis' (undirected
-    graphs). All agree to rounding.
+    Weighted sums know 'gather', 'stencil' (regular grids), 'dense' and 'portable' (plain `index_add`); filters, kernels
+    and attention 'fused' and their steps in each of those; Chebyshev filters also 'eigenbasis' (undirected graphs);
+    directional convolutions 'convolution' (grids) and 'gather'; kernels on edges
+    with few different attributes 'collapsed'. All agree to rounding.
 
     Raises:
         ValueError: for an unknown name.
@@ -49,8 +50,18 @@ def check_form(name: str) -> None:
         raise ValueError(f"unknown form {name!r}: there are {', '.join(FORMS)}")
 
 
-def pick(form: str | None, able: tuple[str, ...], choice: str) -> str:
+def pick(
+    form: str | None,
+    able: tuple[str, ...],
+    choice: str,
+    why: str,
+    choices: dict[str, str] | None = None,
+    what: str = "",
+) -> str:
     """The form to run: `form` if given (it must be able to), else the forced one if able, else `choice`.
+
+    Args:
+        why: the reason for `choice`. choices, what: where to note what ran, and under which name, for `explain`.
 
     Raises:
         ValueError: if `form` is given and cannot run here.
@@ -59,8 +70,13 @@ def pick(form: str | None, able: tuple[str, ...], choice: str) -> str:
         check_form(form)
         if form not in able:
             raise ValueError(f"the form {form!r} cannot run this sum: {', '.join(able)} can")
-        return form
-    if _forced in able:
-        return _forced
-    # What is exported may go where custom operators are unknown.
-    return "portable" if choice == "gather" and "portable" in able and torch.compiler.is_exporting() else choice
+        chosen, why = form, "asked for"
+    elif _forced in able:
+        chosen, why = str(_forced), "forced"
+    elif torch.compiler.is_exporting() and "portable" in able and choice in ("gather", "fused"):
+        chosen, why = "portable", "what is exported may go where custom operators are unknown"
+    else:
+        chosen = choice
+    if choices is not None and not torch.compiler.is_compiling():
+        choices[what] = f"{chosen} (of {', '.join(able)}), {why}"
+    return chosen

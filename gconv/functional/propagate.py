@@ -2,6 +2,7 @@
 
     weighted sum   y[t]    = Σ_{e into t} w[e] x[source(e)]            weight None or (E,),  (..., N, C) -> (..., N, C)
     heads          y[t, h] = Σ_{e into t} w[e, h] x[source(e), h]      weight (E, H),  (..., N, H, C) -> (..., N, H, C)
+                                                                       or a signal's own, (..., E, H)
     kernels        y[t, k] = Σ_{e into t} w[e, k] x[source(e)]         weight (E, K),  (..., N, C) -> (..., N, K, C)
 
 All signals share one graph; no `(E, C)` intermediate is made by the forms that the engine chooses. Cost: E · C
@@ -30,9 +31,8 @@ from gconv.functional.forms import pick
 from gconv.functional.rows import gather, gather_sorted
 
 # Measured on the CPU, forward and backward (benchmarks/forms.py): up to so many nodes a dense product is the fastest,
-# beyond them the stencil up to so many channels, and then the gather.
-_DENSE_NODES = 64
-_STENCIL_CHANNELS = 8
+# beyond them the gather; the stencil nowhere.
+DENSE_NODES = 64
 
 
 def propagate(
@@ -48,7 +48,7 @@ def propagate(
     Args:
         x: the signal or signals, `(..., N, C)`; for heads `(..., N, H, C)`.
         graph: the edges; or an operator, which brings its own weights.
-        weight: None (ones), `(E,)`, `(E, H)`, or with `kernels` `(E, K)`; in the order of the edges.
+        weight: None (ones), `(E,)`, `(E, H)` or `(..., E, H)`, or with `kernels` `(E, K)`; in the order of the edges.
         kernels: read a two-dimensional weight as kernels, not as heads.
         form: force one; None for the engine's choice, or what `force_form` says.
 
@@ -65,7 +65,7 @@ def propagate(
         return _apply(x, graph, form)
     structure = graph.structure if isinstance(graph, Graph) else graph
     weight = None if weight is None else weight.to(x.dtype)  # as autocast leaves them
-    if weight is not None and weight.dim() == 2:
+    if weight is not None and weight.dim() >= 2:
         return _kernels(x, structure, weight, form) if kernels else _heads(x, structure, weight, form)
     if weight is not None and weight.shape != (structure.num_edges,):
         raise ValueError(f"weight has shape (E,) = ({structure.num_edges},) here, got {tuple(weight.shape)}")
@@ -80,25 +80,28 @@ def _signals(x: Tensor, num_nodes: int, name: str = "x") -> Tensor:
 
 def _sum(x: Tensor, structure: Structure, weight: Tensor | None, form: str | None) -> Tensor:
     signals = _signals(x, structure.num_sources)
-    chosen = pick(form, ("gather", "portable"), "gather")
+    chosen = pick(form, ("gather", "portable"), "gather", "sorted rows, nothing stored")
     out = gather(signals, structure, weight) if chosen == "gather" else portable(signals, structure, weight)
     return out.reshape(*x.shape[:-2], *out.shape[-2:])
 
 
 def _heads(x: Tensor, structure: Structure, weight: Tensor, form: str | None) -> Tensor:
-    heads = weight.shape[1]
-    if weight.shape[0] != structure.num_edges or x.dim() < 3 or x.shape[-3:-1] != (structure.num_sources, heads):
+    edges, heads = weight.shape[-2:]
+    fits = edges == structure.num_edges and x.dim() >= 3 and x.shape[-3:-1] == (structure.num_sources, heads)
+    if not fits or (weight.dim() > 2 and weight.shape[:-2] != x.shape[:-3]):
         raise ValueError(
-            f"weight (E, H) with E = {structure.num_edges} goes with x (..., N, H, C); got {tuple(weight.shape)} and "
-            f"{tuple(x.shape)}"
+            f"weight (E, H) with E = {structure.num_edges} (or each signal's own, (..., E, H)) goes with "
+            f"x (..., N, H, C); got {tuple(weight.shape)} and {tuple(x.shape)}"
         )
-    out = _sum(x.flatten(-3, -2), structure.heads(heads), weight.reshape(-1), form)
+    own = weight.dim() > 2  # one signal's, then signals as in x
+    flat = weight.reshape(math.prod(weight.shape[:-2]), edges * heads) if own else weight.reshape(-1)
+    out = _sum(x.flatten(-3, -2), structure.heads(heads), flat, form)
     return out.unflatten(-2, (structure.num_targets, heads))
 
 
 def _kernels(x: Tensor, structure: Structure, weight: Tensor, form: str | None) -> Tensor:
-    count = weight.shape[1]
-    if weight.shape[0] != structure.num_edges:
+    count = weight.shape[-1]
+    if weight.dim() != 2 or weight.shape[0] != structure.num_edges:
         raise ValueError(f"weight has shape (E, K) with E = {structure.num_edges}, got {tuple(weight.shape)}")
     out = _sum(x, structure.kernels(count), weight.reshape(-1), form)
     return out.unflatten(-2, (structure.num_targets, count))
@@ -106,13 +109,7 @@ def _kernels(x: Tensor, structure: Structure, weight: Tensor, form: str | None) 
 
 def _apply(x: Tensor, operator: Operator, form: str | None) -> Tensor:
     signals = _signals(x, operator.num_nodes)
-    able = ("gather", "dense", "portable") + ("stencil",) * (operator.stencil is not None)
-    choice = "gather"
-    if operator.num_nodes <= _DENSE_NODES:
-        choice = "dense"
-    elif operator.stencil is not None and x.shape[-1] <= _STENCIL_CHANNELS:
-        choice = "stencil"
-    chosen = pick(form, able, choice)
+    chosen = pick(form, *choice_of(operator), operator.choices, f"sum of {x.shape[-1]} channels")
     if not x.numel():
         return x.clone()
     if chosen == "dense":
@@ -126,10 +123,18 @@ def _apply(x: Tensor, operator: Operator, form: str | None) -> Tensor:
     return out.reshape(x.shape)
 
 
+def choice_of(operator: Operator, otherwise: str = "gather") -> tuple[tuple[str, ...], str, str]:
+    """The forms that can apply an operator, the one to choose, and why."""
+    able = ("gather", "dense", "portable") + ("stencil",) * (operator.stencil is not None)
+    if operator.num_nodes <= DENSE_NODES:
+        return able, "dense", f"no more than {DENSE_NODES} nodes"
+    return able, otherwise, "sorted rows, nothing stored"
+
+
 def portable(x: Tensor, structure: Structure, weight: Tensor | None) -> Tensor:
     """The weighted sum as plain torch operations: a gather of `(S, E, C)`, then `index_add`."""
     messages = x.index_select(1, structure.source)
-    messages = messages if weight is None else messages * weight[:, None]
+    messages = messages if weight is None else messages * weight[..., None]
     return x.new_zeros(x.shape[0], structure.num_targets, x.shape[2]).index_add(1, structure.target, messages)
 
 

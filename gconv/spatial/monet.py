@@ -8,9 +8,9 @@ Symbols: e_ij = `edge_attr`, `(E, dim)`; μ, σ = `mu`, `sigma`, `(K, dim)`; Θ 
 of shape `(C_in, C_out, K, dim)`.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: E · K · C_in + N · K · C_in · C_out multiply-adds a
-signal (sums go before products); on a regular grid's graph, whose edges have few different pseudo-coordinates, that of
-one 3×3 convolution. Reference: Monti, Boscaini, Masci, Rodolà, Svoboda and Bronstein, Geometric deep learning on
-graphs and manifolds using mixture model CNNs (2017), equations 10 and 11.
+signal (sums go before products); where edges have few different pseudo-coordinates, one matrix for each of those, and
+on a regular grid's graph that of one 3×3 convolution. Reference: Monti, Boscaini, Masci, Rodolà, Svoboda and Bronstein,
+Geometric deep learning on graphs and manifolds using mixture model CNNs (2017), equations 10 and 11.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.domains.lattice import Lattice
-from gconv.domains.operators import inverse_power
-from gconv.domains.structure import Structure
-from gconv.functional.directional import Window, directional
 from gconv.functional.forms import pick
+from gconv.functional.kernels import kernel_sum, kind_sum
+from gconv.functional.matrices import edge_messages
+from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.propagate import propagate
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
 
 _EPSILON = 1e-15
-# Numbers of the per-edge matrices of separate Gaussians that are made at once.
-_CHUNK = 1 << 22
 
 
 class GMMConv(GraphLayer):
@@ -107,34 +104,33 @@ class GMMConv(GraphLayer):
         Args:
             edge_attr: pseudo-coordinates, `(E, dim)`; None for the graph's own.
             size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
-            form: 'convolution' (regular grids), 'gather', 'portable', or None for the engine's choice.
+            form: 'collapsed' (few different edges), 'fused', 'gather', 'portable', or None for the engine's choice.
         """
         graph, _ = self.resolve(x, edge_index)
-        if size is not None and tuple(size) != (graph.num_nodes,) * 2:
-            raise ValueError(f"GMMConv has the same {graph.num_nodes} sources and targets here; got size={size!r}")
-        pseudo = graph.edge_attr if edge_attr is None else edge_attr
-        if pseudo is None:
-            raise ValueError(f"GMMConv needs edge_attr (E, {self.dim}), the pseudo-coordinates; {graph!r} has none")
-        if pseudo.shape != (graph.num_edges, self.dim):
-            raise ValueError(f"edge_attr has shape ({graph.num_edges}, {self.dim}) here, got {tuple(pseudo.shape)}")
-        regular = edge_attr is None and graph.lattice is not None and bool(graph.lattice.offsets)
-        regular = regular and self.dim == len(graph.lattice.grid.size if graph.lattice else ())
-        able = ("gather", "portable") + ("convolution",) * regular
-        chosen = pick(form, able, able[-1] if regular else "gather")
+        self.check_size(size, graph)
+        pseudo = self.edge_features(graph, edge_attr, self.dim, x.dtype)
         signals = x if x.dim() == 3 else x[None]
-        if chosen == "convolution":
-            out = self._collapsed(signals, graph)
-        elif self.separate_gaussians:
-            out = self._separate(signals, graph, pseudo.to(x.dtype))
-        else:
-            weight = self._gaussians(pseudo.to(x.dtype))
-            if self.aggr == "mean":
-                weight = weight * _per_edge_mean(graph, x.dtype)[:, None]
-            sums = propagate(signals, graph, weight, kernels=True, form=chosen)
-            out = sums.flatten(-2) @ self._matrices().flatten(0, 1)
+        out = self._summed(signals, graph, pseudo, edge_attr is None or edge_attr is graph.edge_attr, form)
         out = out if x.dim() == 3 else out[0]
         out = out if self.root is None else out + self.root(x)
         return out if self.bias is None else out + self.bias
+
+    def _summed(self, x: Tensor, graph: Graph, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
+        kinds = graph.plan.edge_kinds() if own else None
+        fewer = kinds is not None and (len(kinds[0]) <= self.kernel_size or lattice_offsets(graph, x.dtype) is not None)
+        able = ("fused", "gather", "portable") + ("collapsed",) * (kinds is not None)
+        why = "every edge has its own Gaussians" if kinds is None else f"{len(kinds[0])} different edges"
+        what = f"{self.kernel_size} Gaussian kernels, {self.in_channels}→{self.out_channels}"
+        chosen = pick(form, able, "collapsed" if fewer else "fused", why, graph.plan.choices, what)
+        if chosen == "collapsed" and kinds is not None:
+            return self._collapsed(x, graph, kinds)
+        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
+        if self.separate_gaussians:
+            messages = edge_messages(x, graph.structure, pseudo, self._filters, self.mu[..., 0].numel())
+            return propagate(messages, graph.structure.arrivals, mean)
+        weight = self._gaussians(pseudo)
+        weight = weight if mean is None else weight * mean[:, None]
+        return kernel_sum(x, graph.structure, weight, self._matrices(), form=chosen, choices=graph.plan.choices)
 
     def _gaussians(self, pseudo: Tensor) -> Tensor:
         """w_k(e) at pseudo-coordinates `(E, dim)`: `(E, K)`, or `(E, C_in, C_out, K)` where separate."""
@@ -154,60 +150,18 @@ class GMMConv(GraphLayer):
             return (gaussians * self._matrices().permute(1, 2, 0)).sum(-1)
         return torch.tensordot(gaussians, self._matrices(), dims=1)
 
-    def _collapsed(self, x: Tensor, graph: Graph) -> Tensor:
-        """On a regular grid every edge has one of a few offsets: a convolution with a matrix for each of them."""
-        assert graph.lattice is not None
-        lattice = graph.lattice
-        key = ("offsets", x.dtype)
-        offsets = graph.plan.keep(key, lambda: torch.tensor(lattice.offsets, dtype=x.dtype, device=x.device))
-        ndim = lattice.grid.ndim
-        place = graph.plan.keep("offset places", lambda: _places(lattice).to(x.device))
-        filters = self._filters(offsets)
-        taps = filters.new_zeros(3**ndim, *filters.shape[1:]).index_copy(0, place, filters)
-        kernel = taps.permute(2, 1, 0).unflatten(2, (3,) * ndim)
-        ones = (1,) * ndim
-        out = directional(x, graph, kernel, None, Window((3,) * ndim, ones, ((1, 1),) * ndim, ones, "zeros"))
-        return out * _inverse_in_degree(graph, x.dtype)[:, None] if self.aggr == "mean" else out
-
-    def _separate(self, x: Tensor, graph: Graph, pseudo: Tensor) -> Tensor:
-        """A matrix an edge, made and applied for so many edges at a time."""
-        structure = graph.structure
-        if not structure.num_edges:
-            return x.new_zeros(*x.shape[:-1], self.out_channels)
-        mean = _per_edge_mean(graph, x.dtype) if self.aggr == "mean" else None
-        edges = max(1, _CHUNK // (self.mu[..., 0].numel()))
-        messages = [
-            torch.einsum("sec,eco->seo", x.index_select(1, source), self._filters(part))
-            for source, part in zip(structure.source.split(edges), pseudo.split(edges), strict=True)
-        ]
-        arrivals = graph.plan.keep("arrivals", lambda: _arrivals(structure))
-        return propagate(torch.cat(messages, 1), arrivals, mean)
+    def _collapsed(self, x: Tensor, graph: Graph, kinds: tuple[Tensor, Tensor]) -> Tensor:
+        """Gaussians at the different pseudo-coordinates alone, and one matrix for each."""
+        offsets = lattice_offsets(graph, x.dtype)
+        if offsets is not None:
+            out = by_offsets(x, graph, self._filters(offsets))
+            return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
+        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
+        matrices = self._filters(kinds[0].to(x.dtype))
+        return kind_sum(x, graph.structure, kinds[1], mean, matrices, choices=graph.plan.choices)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, dim={self.dim}, kernel_size={self.kernel_size}"
-
-
-def _places(lattice: Lattice) -> Tensor:
-    """Where the offsets lie in a kernel of three taps an axis, counted row by row."""
-    radix = 3 ** torch.arange(lattice.grid.ndim - 1, -1, -1)
-    return ((torch.tensor(lattice.offsets) + 1) * radix).sum(1)
-
-
-def _arrivals(structure: Structure) -> Structure:
-    """Edges as sources of themselves: summing messages, one an edge, at their targets."""
-    edges = torch.arange(structure.num_edges, device=structure.source.device)
-    return Structure(edges, structure.target, structure.num_edges, structure.num_targets)
-
-
-def _inverse_in_degree(graph: Graph, dtype: torch.dtype) -> Tensor:
-    def build() -> Tensor:
-        return inverse_power(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).double(), -1.0).to(dtype)
-
-    return graph.plan.keep(("inverse in-degree", dtype), build)
-
-
-def _per_edge_mean(graph: Graph, dtype: torch.dtype) -> Tensor:
-    return graph.plan.keep(("mean", dtype), lambda: _inverse_in_degree(graph, dtype)[graph.edge_index[1]])
 
 
 def _glorot(parameter: Tensor) -> tuple[float, float]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Normalization, edge_weights, laplacian_weights
 from gconv.domains.plan import chebyshev_weights, check_normalization
-from gconv.functional.chebyshev import by_recurrence, chebyshev_filter
+from gconv.functional.chebyshev import chebyshev_filter
+from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
 
@@ -84,7 +85,7 @@ class ChebConv(GraphLayer):
         Args:
             batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph.
             lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym'.
-            form: 'recurrence', 'eigenbasis', or None for the engine's choice.
+            form: 'eigenbasis', 'fused' or a form of its steps, or None for the engine's choice.
         """
         graph, learned = self.resolve(x, edge_index, edge_weight)
         coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -93,10 +94,8 @@ class ChebConv(GraphLayer):
         if isinstance(lambda_max, float | int) and not lambda_max > 0:
             raise ValueError(f"lambda_max, the largest eigenvalue, is a positive number or None; got {lambda_max!r}")
         if learned is None and not isinstance(lambda_max, Tensor):
-            out = chebyshev_filter(x, graph, coefficients, self.normalization, lambda_max, form)
-        else:
-            out = self._learned(x, graph, learned, batch, lambda_max, coefficients)
-        return out if self.bias is None else out + self.bias
+            return chebyshev_filter(x, graph, coefficients, self.normalization, lambda_max, form, bias=self.bias)
+        return self._learned(x, graph, learned, batch, lambda_max, coefficients)
 
     def _learned(
         self,
@@ -115,7 +114,7 @@ class ChebConv(GraphLayer):
                 raise ValueError(f"lambda_max has {lambda_max.numel()} values; pass batch, the graph of each node, too")
             lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
         _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
-        return by_recurrence(x, structure, weight, coefficients)
+        return polynomial(x, structure, coefficients, self.bias, edge_weight=weight, chebyshev=True)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={len(self.lins)}, normalization={self.normalization!r}"

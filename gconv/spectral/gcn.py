@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.domains.operators import gcn_weights
-from gconv.functional.propagate import propagate
+from gconv.domains.operators import Operator, gcn_weights
+from gconv.domains.structure import Structure
+from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
 
@@ -73,18 +74,16 @@ class GCNConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        if self.out_channels < self.lin.in_features:
-            out = self._sum(self.lin(x), graph, learned)
-        else:
-            out = self.lin(self._sum(x, graph, learned))
-        return out if self.bias is None else out + self.bias
+        operator, weight = self._operator(x, graph, learned)
+        return polynomial(x, operator, self.lin.weight.t()[None], self.bias, edge_weight=weight, first=1)
 
-    def _sum(self, x: Tensor, graph: Graph, learned: Tensor | None) -> Tensor:
-        if not self.normalize:
-            return propagate(x, graph.plan.adjacency() if learned is None else graph, learned)
+    def _operator(self, x: Tensor, graph: Graph, learned: Tensor | None) -> tuple[Operator | Structure, Tensor | None]:
         if learned is None:
-            return propagate(x, graph.plan.gcn(self.improved, self.add_self_loops))
-        return propagate(x, *gcn_weights(graph, learned.to(x.dtype), self.improved, self.add_self_loops))
+            plan = graph.plan
+            return (plan.gcn(self.improved, self.add_self_loops) if self.normalize else plan.adjacency()), None
+        if not self.normalize:
+            return graph.structure, learned
+        return gcn_weights(graph, learned.to(x.dtype), self.improved, self.add_self_loops)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"

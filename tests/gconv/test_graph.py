@@ -255,7 +255,7 @@ class TestPlan:
         graph.plan.fourier()
         first, operator, basis = graph.plan.explain().splitlines()
         assert first == repr(graph)
-        assert operator == "  laplacian[None]: 64 entries; forms gather, dense, portable, stencil"
+        assert operator == "  laplacian[None]: 64 entries, a stencil of 3×3"
         assert basis.endswith("CosineBasis(16 frequencies, λ from 0 to 6.83)")
         assert "stencil" not in _explained(random_graph())
 

@@ -153,10 +153,10 @@ class TestGradients:
         assert torch.autograd.gradcheck(lambda x: propagate(x, GRAPH, weight.detach(), form=form), x)
         assert torch.autograd.gradcheck(lambda w: propagate(x.detach(), GRAPH, w, form=form), weight)
 
-    def test_in_chunks_of_edges(self, monkeypatch):
+    def test_a_few_signals_at_a_time(self, monkeypatch):
         x, weight = signal(3, NODES, 2, requires_grad=True), signal(EDGES, requires_grad=True)
         whole = torch.autograd.grad(propagate(x, GRAPH, weight).square().sum(), (x, weight))
-        monkeypatch.setattr(rows, "_CHUNK", 24)  # four edges at a time
+        monkeypatch.setattr(rows, "_WIDE", 4)  # two signals at a time
         for part, wanted in zip(
             torch.autograd.grad(propagate(x, GRAPH, weight).square().sum(), (x, weight)), whole, strict=True
         ):
@@ -281,7 +281,7 @@ class TestCustomOperators:
     def arguments(structure: Structure, x: Tensor, *weights: Tensor | None) -> tuple:
         there, back = structure.rows, structure.columns
         sizes = there.index, there.offsets, there.num_rows, there.block, back.index, back.offsets, back.block
-        return (x, *weights, *sizes, there.order, back.order)
+        return (x, *weights, *sizes, structure.num_edges, structure.to_rows, structure.to_columns)
 
     @pytest.mark.parametrize("structure", [GRAPH.structure, BIPARTITE], ids=["square", "bipartite"])
     @pytest.mark.parametrize("weights", ["none", "learned", "both ways"])
@@ -297,7 +297,9 @@ class TestCustomOperators:
 
     def test_the_edge_dot(self):
         x, y = signal(3, NODES, 2, requires_grad=True), signal(3, NODES, 2, requires_grad=True)
-        torch.library.opcheck(rows._edge_dot, (x, y, *GRAPH.edge_index))
+        _, _, _, index, offsets, _, block, *back, _, forth, home = self.arguments(GRAPH.structure, x, None, None)
+        for shared in (True, False):
+            torch.library.opcheck(rows._edge_dot, (x, y, shared, index, offsets, block, *back, forth, home))
 
 
 class TestDeterminism:
@@ -358,7 +360,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"x has shape \(\.\.\., 9, channels\)"):
             propagate(signal(8, 2), GRAPH.plan.gcn())
 
-    @pytest.mark.parametrize("form", ["dense", "stencil", "recurrence"])
+    @pytest.mark.parametrize("form", ["dense", "stencil", "fused"])
     def test_a_form_that_cannot_run(self, form):
         with pytest.raises(ValueError, match=f"the form '{form}' cannot run this sum: gather, portable can"):
             propagate(signal(NODES, 2), GRAPH, form=form)
@@ -407,7 +409,7 @@ class TestForcedForms:
     def test_where_it_cannot_run_the_engine_chooses(self, ran):
         with force_form("stencil"):
             propagate(signal(90, 2), random_graph(90, 100).plan.gcn())
-        with force_form("recurrence"):
+        with force_form("eigenbasis"):
             propagate(signal(90, 2), random_graph(90, 100).plan.gcn())
         assert ran == ["gather", "gather"]
 
@@ -431,8 +433,8 @@ class TestForcedForms:
     @pytest.mark.parametrize("form", FORMS)
     def test_every_name_is_known(self, form):
         with force_form(form):
-            assert pick(None, (form, "other"), "other") == form
-            assert pick(None, ("other",), "other") == "other"
+            assert pick(None, (form, "other"), "other", "") == form
+            assert pick(None, ("other",), "other", "") == "other"
 
     @pytest.mark.parametrize("form", FORMS)
     def test_no_name_stops_a_network_on_a_directed_graph(self, form):

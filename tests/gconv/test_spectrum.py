@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from gconv import FourierBasis, Graph, Operator, grid_graph, propagate
 from gconv.domains import spectrum
 from gconv.domains.spectrum import CosineBasis, DenseBasis, TorusBasis, cosine_transform, inverse_cosine_transform
-from gconv.functional.chebyshev import by_recurrence, chebyshev_filter, polynomials
+from gconv.functional.chebyshev import chebyshev_filter
+from gconv.functional.polynomial import polynomial
+from gconv.functional.terms import terms
 
 SIZES = [(1,), (2,), (7,), (8,), (1, 4), (2, 2), (3, 3), (5, 6), (2, 2, 2), (3, 4, 5), (2, 1, 3)]
 AXES_ONLY = {1: 2, 2: 4, 3: 6}
@@ -276,8 +278,8 @@ class TestChebyshev:
         basis, x = graph.plan.fourier(normalization), torch.rand(2, graph.num_nodes, 3, dtype=torch.float64)
         top = graph.plan.lambda_max(normalization)
         scaled = (2 * basis.eigenvalues / top - 1).clamp(-1, 1) if top > 0 else -torch.ones_like(basis.eigenvalues)
-        terms = polynomials(x, graph.plan.chebyshev(normalization, top), None, count)
-        for k, term in enumerate(terms):
+        operator = graph.plan.chebyshev(normalization, top)
+        for k, term in enumerate(terms(lambda y: propagate(y, operator), x, count, 0, True)):
             assert_close(term, basis.filter(x, torch.cos(k * torch.arccos(scaled))), 1e-9)
 
     @pytest.mark.parametrize("normalization", [None, "sym"])
@@ -299,13 +301,15 @@ class TestChebyshev:
         coefficients = torch.rand(count, 3, 4, dtype=torch.float64)
         forms = [
             chebyshev_filter(x, graph, coefficients, normalization, lambda_max, form=form)
-            for form in ("recurrence", "eigenbasis", None)
+            for form in ("fused", "eigenbasis", None)
         ]
         assert_close(forms[1], forms[0], 1e-11)
         assert_close(forms[2], forms[0], 1e-11)
 
     def test_the_eigenbasis_is_not_for_rw(self):
-        with pytest.raises(ValueError, match="'eigenbasis' cannot run this sum: recurrence can"):
+        with pytest.raises(
+            ValueError, match="'eigenbasis' cannot run this sum: fused, gather, stencil, dense, portable can"
+        ):
             chebyshev_filter(torch.rand(16, 1), grid_graph((4, 4)), torch.rand(2, 1, 1), "rw", form="eigenbasis")
 
     @pytest.mark.parametrize("count", [1, 2, 4])
@@ -323,14 +327,16 @@ class TestChebyshev:
         near[[node for node, distance in hops.items() if distance < count]] = True
         impulse = torch.zeros(graph.num_nodes, 1, dtype=torch.float64)
         impulse[centre] = 1.0
-        terms = [impulse, propagate(impulse, operator, form=form)]
-        while len(terms) < count:
-            terms.append(2 * propagate(terms[-1], operator, form=form) - terms[-2])
-        response = sum(0.5**k * term for k, term in enumerate(terms[:count])).flatten()
+        steps = [impulse, propagate(impulse, operator, form=form)]
+        while len(steps) < count:
+            steps.append(2 * propagate(steps[-1], operator, form=form) - steps[-2])
+        response = sum(0.5**k * term for k, term in enumerate(steps[:count])).flatten()
         assert (response[~near] == 0).all()
         assert (response[near] != 0).all()
         coefficients = torch.tensor([0.5**k for k in range(count)], dtype=torch.float64).reshape(-1, 1, 1)
-        assert_close(by_recurrence(impulse, operator, None, coefficients).flatten(), response)
+        for steps in ("fused", form):
+            filtered = polynomial(impulse, operator, coefficients, chebyshev=True, form=steps)
+            assert_close(filtered.flatten(), response)
         exact = chebyshev_filter(impulse, graph, coefficients, "sym", 1.7, form="eigenbasis").flatten()
         assert_close(exact, response, 1e-11)
 

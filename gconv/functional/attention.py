@@ -1,0 +1,108 @@
+"""Attention over neighbours: a softmax of scores over the edges into a node, then a weighted sum, by heads.
+
+    additive (GAT)    s_e[h] = leaky( p[source(e), h] + q[target(e), h] + r[e, h] )
+    dynamic (GATv2)   s_e[h] = Σ_c a[h, c] leaky( x[source(e), h, c] + z[target(e), h, c] + r[e, h, c] )
+
+    y[t, h] = Σ_{e into t} α_e[h] x[source(e), h],   α_e = exp(s_e) / Σ_{e' into t} exp(s_e')
+
+Forms, equal to rounding:
+
+    fused      a few signals at a time; no score outlives its block, the backward pass works them out again
+    portable   scores and coefficients as tensors, plain torch operations: what is dropped out, looked at or exported
+
+Shapes: x `(S, n, H, C)`, p `(S, n, H)`, q `(S, T, H)`, z `(S, T, H, C)`; y `(S, T, H, C)`. Nodes without edges get 0.
+Cost: E · H · C multiply-adds a signal, and E · H · C more for dynamic scores. References: Veličković, Cucurull,
+Casanova, Romero, Liò and Bengio, Graph attention networks (2018), equations 1 to 6; Brody, Alon and Yahav, How
+attentive are graph attention networks? (2022), equation 7.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gconv.domains.structure import Structure
+from gconv.functional.additive import fused_additive
+from gconv.functional.dynamic import fused_dynamic
+from gconv.functional.explicit import additive_scores, dynamic_scores, row_softmax, weighted
+from gconv.functional.forms import pick
+
+_FORMS = ("fused", "gather", "portable")
+
+
+def _form(form: str | None, steps: bool, choices: dict[str, str] | None, what: str) -> str:
+    """Which form runs: steps where the coefficients are wanted as such."""
+    if steps:
+        return pick(form, _FORMS[1:], "gather", "the coefficients themselves are wanted", choices, what)
+    return pick(form, _FORMS, "fused", "no coefficient is stored", choices, what)
+
+
+def attention(
+    x: Tensor,
+    p: Tensor,
+    q: Tensor,
+    structure: Structure,
+    r: Tensor | None = None,
+    *,
+    slope: float = 0.2,
+    dropout: float = 0.0,
+    form: str | None = None,
+    weights: bool = False,
+    choices: dict[str, str] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention with additive scores (GAT).
+
+    Args:
+        x: `(S, n, H, C)`. p: `(S, n, H)`. q: `(S, T, H)`. r: `(E, H)` in the order of the edges, or None.
+        slope: leaky's, for negative arguments. dropout: the probability of dropping a coefficient.
+        form: 'fused', 'gather', 'portable', or None for the engine's choice. weights: give α as well.
+        choices: where to note the choice.
+
+    Returns:
+        y `(S, T, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+
+    >>> import torch
+    >>> structure = Structure(torch.tensor([0, 1]), torch.tensor([2, 2]), 3, 3)
+    >>> p, q = torch.zeros(1, 3, 1), torch.zeros(1, 3, 1)
+    >>> y, alpha = attention(torch.ones(1, 3, 1, 4), p, q, structure, weights=True)
+    >>> alpha.flatten()
+    tensor([0.5000, 0.5000])
+    """
+    what = f"additive attention of {x.shape[2]} heads, {x.shape[3]} channels each"
+    chosen = _form(form, weights or dropout > 0, choices, what)
+    if chosen == "fused":
+        return fused_additive(x, p, q, r, structure, slope), None
+    alpha = row_softmax(additive_scores(p, q, r, structure, slope), structure)
+    y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
+    return y, alpha if weights else None
+
+
+def dynamic_attention(
+    x: Tensor,
+    z: Tensor,
+    a: Tensor,
+    structure: Structure,
+    r: Tensor | None = None,
+    *,
+    slope: float = 0.2,
+    dropout: float = 0.0,
+    form: str | None = None,
+    weights: bool = False,
+    choices: dict[str, str] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention with dynamic scores (GATv2).
+
+    Args:
+        x: `(S, n, H, C)`. z: `(S, T, H, C)`. a: `(H, C)`. r: `(E, H, C)` in the order of the edges, or None.
+        slope, dropout, form, weights, choices: as in `attention`.
+
+    Returns:
+        y `(S, T, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+    """
+    what = f"dynamic attention of {x.shape[2]} heads, {x.shape[3]} channels each"
+    chosen = _form(form, weights or dropout > 0, choices, what)
+    if chosen == "fused":
+        return fused_dynamic(x, z, r, a, structure, slope), None
+    alpha = row_softmax(dynamic_scores(x, z, r, a, structure, slope), structure)
+    y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
+    return y, alpha if weights else None

@@ -1,0 +1,54 @@
+"""Attention step by step in plain torch operations: scores and coefficients are tensors `(S, E, H)`, edges in order.
+
+What is dropped out, returned, exported or differentiated twice goes this way; the fused forms are held to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gconv.domains.structure import Structure
+from gconv.functional.propagate import propagate
+
+
+def additive_scores(p: Tensor, q: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
+    """leaky(p[source] + q[target] + r): `(S, n, H)`, `(S, T, H)`, `(E, H)` to `(S, E, H)`."""
+    scores = p.index_select(1, structure.source) + q.index_select(1, structure.target)
+    return F.leaky_relu(scores if r is None else scores + r, slope)
+
+
+def dynamic_scores(
+    x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, structure: Structure, slope: float
+) -> Tensor:
+    """Σ_c a_c leaky(x[source] + z[target] + r): `(S, n, H, C)`, `(S, T, H, C)`, `(E, H, C)`, `(H, C)`; `(S, E, H)`."""
+    sums = x.index_select(1, structure.source) + z.index_select(1, structure.target)
+    return (F.leaky_relu(sums if r is None else sums + r, slope) * attention).sum(-1)
+
+
+def row_softmax(scores: Tensor, structure: Structure) -> Tensor:
+    """The softmax of `(S, E, H)` over the edges into a node."""
+    shape = scores.shape[0], structure.num_targets, scores.shape[2]
+    target = structure.target[None, :, None].expand_as(scores)
+    highest = scores.detach().new_full(shape, -torch.inf).scatter_reduce(1, target, scores.detach(), "amax")
+    powers = (scores - highest.index_select(1, structure.target)).exp()
+    sums = powers.new_zeros(shape).index_add(1, structure.target, powers)
+    return powers / sums.index_select(1, structure.target)
+
+
+def weighted(x: Tensor, weights: Tensor, structure: Structure, form: str | None = None) -> Tensor:
+    """Σ_e α_e x[source(e)] by heads: `(S, n, H, C)`, `(S, E, H)` to `(S, T, H, C)`."""
+    return propagate(x, structure, weights, form=form)
+
+
+def differentiable(
+    steps: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `steps(*inputs)` by those inputs that have any, themselves differentiable."""
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    with torch.enable_grad():
+        found = iter(torch.autograd.grad(steps(*inputs), wanted, grad, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)

@@ -1,0 +1,218 @@
+"""A polynomial filter over a few signals at a time, as a custom operator: sums and products while in the cache.
+
+The terms are never stored; the backward pass keeps x alone and works them out again. Whichever is narrower goes through
+the sums:
+
+    forward    the terms of x, or Clenshaw's rule on the products x W_k
+    backward   z_k = P_k(A^T) dy, which gives dx = Σ z_k W_k^T and dW_k = x^T z_k; or the terms of x, which give
+               dW_k = (P_k(A) x)^T dy, and Clenshaw's rule on the products dy W_k^T, which gives dx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gconv.domains.operators import Operator
+from gconv.functional.rows import NARROW, _row_gather, bags
+from gconv.functional.terms import clenshaw, terms
+
+# Numbers of the widest signals that are worked on at once: a few such tables fit into the cache.
+_BLOCK_NUMBERS = 1 << 19
+
+
+class _Sums:
+    """A on a few signals, as rows of one table: signal after signal, or side by side where they are narrow."""
+
+    def __init__(self, values: Tensor, index: Tensor, offsets: Tensor, nodes: int, count: int, beside: bool) -> None:
+        self.nodes, self.count, self.beside = nodes, count, beside
+        copies = 1 if beside else count
+        self._index, self._offsets = index[: copies * values.numel()], offsets[: copies * nodes + 1]
+        self._values = values.repeat(copies) if copies > 1 else values
+
+    def __call__(self, table: Tensor) -> Tensor:
+        width = table.shape[1]
+        rows = table.view(self.nodes, self.count * width) if self.beside else table
+        return bags(rows, self._index, self._offsets, self._values).view(-1, width)
+
+    def enter(self, signals: Tensor) -> Tensor:
+        """Signals `(b, N, C)` as a table `(b · N, C)`."""
+        return (signals.transpose(0, 1) if self.beside else signals).reshape(-1, signals.shape[-1])
+
+    def room(self, signals: Tensor) -> Tensor:
+        """A table that `leave` takes: the memory of the (contiguous) signals themselves where it can be."""
+        return torch.empty_like(signals).view(-1, signals.shape[-1]) if self.beside else signals.flatten(0, 1)
+
+    def leave(self, table: Tensor, signals: Tensor) -> None:
+        """Write a table back into signals."""
+        if self.beside:
+            signals.copy_(table.view(self.nodes, self.count, -1).transpose(0, 1))
+
+
+def _blocks(signals: int, nodes: int, widest: int, width: int, copies: int) -> Iterator[tuple[slice, bool]]:
+    """Which signals are worked on together, and whether side by side."""
+    beside = width <= NARROW and signals > 1
+    count = max(1, _BLOCK_NUMBERS // max(nodes * widest, 1))
+    count = min(count, signals if beside else copies)
+    for start in range(0, signals, count):
+        yield slice(start, min(start + count, signals)), beside
+
+
+@torch.library.custom_op("gconv::polynomial", mutates_args=())
+def _polynomial(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    first: int,
+    chebyshev: bool,
+    values: Tensor,
+    index: Tensor,
+    offsets: Tensor,
+    copies: int,
+    values_back: Tensor,
+    index_back: Tensor,
+    offsets_back: Tensor,
+    copies_back: int,
+) -> Tensor:
+    signals, nodes, cin = x.shape
+    count, _, cout = weight.shape
+    out = x.new_empty(signals, nodes, cout)
+    x = x.contiguous()
+    for part, beside in _blocks(signals, nodes, max(cin, cout), min(cin, cout), copies):
+        apply = _Sums(values, index, offsets, nodes, x[part].shape[0], beside)
+        table, y = apply.enter(x[part]), apply.room(out[part])
+        if cin <= cout:
+            for k, term in enumerate(terms(apply, table, count, first, chebyshev)):
+                if k:
+                    y.addmm_(term, weight[k])
+                elif bias is None:
+                    torch.mm(term, weight[0], out=y)
+                else:
+                    torch.addmm(bias, term, weight[0], out=y)
+        else:
+            total = clenshaw(apply, lambda k, table=table: table @ weight[k], count, first, chebyshev)
+            y.copy_(total if bias is None else total + bias)
+        apply.leave(y, out[part])
+    return out
+
+
+@_polynomial.register_fake
+def _(x, weight, *_) -> Tensor:
+    return x.new_empty(*x.shape[:2], weight.shape[2])
+
+
+@torch.library.custom_op("gconv::polynomial_backward", mutates_args=())
+def _polynomial_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+    first: int,
+    chebyshev: bool,
+    values: Tensor,
+    index: Tensor,
+    offsets: Tensor,
+    copies: int,
+    values_back: Tensor,
+    index_back: Tensor,
+    offsets_back: Tensor,
+    copies_back: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    signals, nodes, cin = x.shape
+    count, _, cout = weight.shape
+    exact = torch.promote_types(x.dtype, torch.float32)
+    grad_x = x.new_empty(x.shape if need_x else 0)
+    grad_weight = x.new_zeros(weight.shape if need_weight else 0, dtype=exact)
+    grad_bias = x.new_zeros(cout if need_bias else 0, dtype=exact)
+    x, grad = x.contiguous(), grad.contiguous()
+    turned = weight.transpose(1, 2)
+    by_grad = cout <= cin * (need_x + need_weight)
+    width = cout if by_grad else cin
+    for part, beside in _blocks(signals, nodes, max(cin, cout), width, min(copies, copies_back)):
+        together = x[part].shape[0]
+        back = _Sums(values_back, index_back, offsets_back, nodes, together, beside)
+        table, dy = back.enter(x[part]), back.enter(grad[part])
+        dx = back.room(grad_x[part]) if need_x else None
+        if need_bias:
+            grad_bias += dy.sum(0, dtype=exact)
+        if by_grad:
+            for k, z in enumerate(terms(back, dy, count, first, chebyshev)):
+                if dx is not None:
+                    torch.mm(z, turned[0], out=dx) if k == 0 else dx.addmm_(z, turned[k])
+                if need_weight:
+                    grad_weight[k] += table.t() @ z
+        else:
+            if need_weight:
+                forth = _Sums(values, index, offsets, nodes, together, beside)
+                for k, term in enumerate(terms(forth, table, count, first, chebyshev)):
+                    grad_weight[k] += term.t() @ dy
+            if dx is not None:
+                dx.copy_(clenshaw(back, lambda k, dy=dy: dy @ turned[k], count, first, chebyshev))
+        if dx is not None:
+            back.leave(dx, grad_x[part])
+    return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype)
+
+
+@_polynomial_backward.register_fake
+def _(grad, x, weight, need_x, need_weight, need_bias, *_) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        x.new_empty(x.shape if need_x else 0),
+        weight.new_empty(weight.shape if need_weight else 0),
+        weight.new_empty(weight.shape[2] if need_bias else 0),
+    )
+
+
+def _setup(ctx, inputs, output) -> None:
+    x, weight, bias, first, chebyshev, values, index, offsets, copies, *back, copies_back = inputs
+    ctx.save_for_backward(x, weight, values, index, offsets, *back)
+    ctx.settings = first, chebyshev, copies, copies_back, bias is not None
+
+
+def _backward(ctx, grad: Tensor):
+    x, weight, values, index, offsets, values_back, index_back, offsets_back = ctx.saved_tensors
+    first, chebyshev, copies, copies_back, biased = ctx.settings
+    need_x, need_weight, need_bias = (
+        ctx.needs_input_grad[0],
+        ctx.needs_input_grad[1],
+        biased and ctx.needs_input_grad[2],
+    )
+    forth, back = (values, index, offsets, copies), (values_back, index_back, offsets_back, copies_back)
+    if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
+
+        def apply(signals: Tensor) -> Tensor:
+            nodes = x.shape[1]
+            return _row_gather(
+                signals, values_back, values, index_back, offsets_back, nodes, copies_back, index, offsets, copies,
+                values.numel(), None, None,
+            )  # fmt: skip
+
+        z = torch.stack(list(terms(apply, grad, weight.shape[0], first, chebyshev)))
+        found = (
+            torch.einsum("ksno,kio->sni", z, weight) if need_x else None,
+            torch.einsum("sni,ksno->kio", x, z) if need_weight else None,
+            grad.sum((0, 1)) if need_bias else None,
+        )
+    else:
+        needs = need_x, need_weight, need_bias
+        given = _polynomial_backward(grad, x, weight, *needs, first, chebyshev, *forth, *back)
+        found = tuple(g if need else None for g, need in zip(given, needs, strict=True))
+    return *found, *[None] * 10
+
+
+_polynomial.register_autograd(_backward, setup_context=_setup)
+
+
+def fused_filter(
+    x: Tensor, operator: Operator, weight: Tensor, bias: Tensor | None, first: int, chebyshev: bool
+) -> Tensor:
+    """Σ_k P_k(A) x W_k + b for `x` `(S, N, C_in)`, `weight` `(K, C_in, C_out)`: `(S, N, C_out)`."""
+    structure, (values, values_back) = operator.structure, operator.values(x.dtype)
+    rows, columns = structure.rows, structure.columns
+    return _polynomial(
+        x, weight, bias, first, chebyshev, values, rows.index, rows.offsets, rows.block,
+        values_back, columns.index, columns.offsets, columns.block,
+    )  # fmt: skip

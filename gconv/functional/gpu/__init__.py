@@ -1,0 +1,88 @@
+"""Triton kernels for the three sums over neighbours: weighted sum, heads and attention, kernels; and their gradients.
+
+Pure functions of tensors on a GPU, without autograd: whoever registers them as operators brings the derivatives
+together. All take the graph as rows: entry q of row t (`offsets[t] <= q < offsets[t + 1]`) reads column `index[q]`, and
+weights are in the order of these entries. Inputs in float32, bfloat16, float16 or float64; sums run in float32 (float64
+for float64). No atomic additions: bit-equal from run to run. Triton loads with the first function that is named.
+
+    row_gather, edge_dot, edge_dot_total                   y[t] = Σ w[q] x[index[q]]
+    heads_gather, heads_dot, heads_dot_total               a weight for each entry and head
+    kernels_gather, kernels_sum, kernels_dot               a weight for each entry and kernel
+    attention_forward, attention_backward                  GAT
+    attention_v2_forward, attention_v2_backward            GATv2
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gconv.functional.gpu.attention import attention_forward
+    from gconv.functional.gpu.attention_gradient import attention_backward
+    from gconv.functional.gpu.attention_v2 import attention_v2_forward
+    from gconv.functional.gpu.attention_v2_gradient import attention_v2_backward
+    from gconv.functional.gpu.dot import edge_dot, edge_dot_total, heads_dot, heads_dot_total, kernels_dot
+    from gconv.functional.gpu.gather import heads_gather, row_gather
+    from gconv.functional.gpu.kernels import kernels_gather, kernels_sum
+
+_HOMES = {
+    "attention_backward": "attention_gradient",
+    "attention_forward": "attention",
+    "attention_v2_backward": "attention_v2_gradient",
+    "attention_v2_forward": "attention_v2",
+    "edge_dot": "dot",
+    "edge_dot_total": "dot",
+    "heads_dot": "dot",
+    "heads_dot_total": "dot",
+    "heads_gather": "gather",
+    "kernels_dot": "dot",
+    "kernels_gather": "kernels",
+    "kernels_sum": "kernels",
+    "row_gather": "gather",
+}
+
+# Every module that has kernels.
+MODULES = (
+    "attention",
+    "attention_gradient",
+    "attention_v2",
+    "attention_v2_edge",
+    "attention_v2_gradient",
+    "dot",
+    "gather",
+    "kernels",
+)
+
+__all__ = [
+    "attention_backward",
+    "attention_forward",
+    "attention_v2_backward",
+    "attention_v2_forward",
+    "available",
+    "edge_dot",
+    "edge_dot_total",
+    "heads_dot",
+    "heads_dot_total",
+    "heads_gather",
+    "kernels_dot",
+    "kernels_gather",
+    "kernels_sum",
+    "row_gather",
+]
+
+
+def available() -> bool:
+    """Whether Triton is installed; looking does not load it.
+
+    >>> isinstance(available(), bool)
+    True
+    """
+    return importlib.util.find_spec("triton") is not None
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

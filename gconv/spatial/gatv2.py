@@ -1,0 +1,124 @@
+"""Graph attention with dynamic scores: the vector of attention goes behind the nonlinearity.
+
+    x'_i = Σ_{j in N(i) ∪ {i}} α_ij Θ_s x_j + b,   α_ij = softmax_j( a · leaky( Θ_s x_j + Θ_t x_i + Θ_e e_ij ) )
+
+by H heads, which are joined side by side (`concat`) or averaged. Symbols: Θ_s = `lin_l`, Θ_t = `lin_r`, Θ_e =
+`lin_edge`; a = `att`; b = `bias`.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged. Cost: 2 N · C_in · H ·
+C_out + 2 E · H · C_out multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are graph attention
+networks? (2022), equation 7.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gconv.functional.attention import dynamic_attention
+from gconv.layer import GraphLayer, GraphLike
+from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from grid_cnn.conv import check_channels
+
+
+class GATv2Conv(GraphLayer):
+    """`torch_geometric.nn.GATv2Conv`: same arguments, same state dict, same numbers.
+
+    Args:
+        in_channels, out_channels: channels of a node; `out_channels` of each head.
+        heads: H.
+        concat: join the heads side by side; else average them.
+        negative_slope: of leaky.
+        dropout: the probability of dropping a coefficient in training.
+        add_self_loops: every node attends to itself; loops that are there are replaced.
+        edge_dim: the width of the edges' features, or None if they have no say.
+        fill_value: the features of added loops: a number, a tensor, or how to reduce those of the edges into the node
+            ('mean', 'add', 'min', 'max', 'mul').
+        bias: add b, and a bias in Θ_s and Θ_t.
+        share_weights: Θ_t is Θ_s.
+        residual: add a linear map of x_i.
+
+    Raises:
+        ValueError: for edge features that are missing or of another width, or a signal that does not fit.
+
+    >>> layer = GATv2Conv(16, 8, heads=4)
+    >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape
+    torch.Size([4, 32])
+    """
+
+    kind = "spatial"
+    reference = "Brody, Alon and Yahav (2022), equation 7"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int = 1,
+        concat: bool = True,
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        add_self_loops: bool = True,
+        edge_dim: int | None = None,
+        fill_value: float | Tensor | str = "mean",
+        bias: bool = True,
+        share_weights: bool = False,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels)
+        check_heads(heads, dropout)
+        self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
+        self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
+        self.edge_dim, self.fill_value, self.share_weights = edge_dim, fill_value, share_weights
+        total = heads * out_channels
+        self.lin_l = nn.Linear(in_channels, total, bias=bias)
+        self.lin_r = self.lin_l if share_weights else nn.Linear(in_channels, total, bias=bias)
+        self.att = nn.Parameter(torch.empty(1, heads, out_channels))
+        self.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, total, bias=False)
+        width = total if concat else out_channels
+        self.res = nn.Linear(in_channels, width, bias=False) if residual else None
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw everything by Glorot's rule; biases start at zero."""
+        for lin in (self.lin_l, self.lin_r, self.lin_edge, self.res):
+            if lin is not None:
+                nn.init.xavier_uniform_(lin.weight)
+                if lin.bias is not None:
+                    nn.init.zeros_(lin.bias)
+        nn.init.xavier_uniform_(self.att)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: GraphLike = None,
+        edge_attr: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+        *,
+        form: str | None = None,
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The attended signal on the same graph.
+
+        Args:
+            edge_attr: features of the edges, `(E, edge_dim)`; None for the graph's own.
+            return_attention_weights: give `(edge_index, α)` as well, loops included; α `(E', H)` or `(B, E', H)`.
+            form: 'fused', 'gather', 'portable', or None for the engine's choice.
+        """
+        graph, _ = self.resolve(x, edge_index)
+        structure, features = loops_and_features(self, graph, edge_attr, x.dtype)
+        signals, by_head = x if x.dim() == 3 else x[None], (self.heads, self.out_channels)
+        near = self.lin_l(signals).unflatten(-1, by_head)
+        own = near if self.share_weights else self.lin_r(signals).unflatten(-1, by_head)
+        r = None if self.lin_edge is None else self.lin_edge(features).unflatten(-1, by_head)
+        out, alpha = dynamic_attention(
+            near, own, self.att[0], structure, r, slope=self.negative_slope,
+            dropout=self.dropout if self.training else 0.0, form=form, weights=bool(return_attention_weights),
+            choices=graph.plan.choices,
+        )  # fmt: skip
+        return with_heads_joined(self, out, x, structure, alpha)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

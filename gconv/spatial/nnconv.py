@@ -1,0 +1,158 @@
+"""Edge-conditioned convolution: a network makes each edge's matrix out of the edge's features.
+
+    x'_i = Θ x_i + Σ_{j in N(i)} x_j h(e_ij) + b,   h(e) of shape (C_in, C_out)
+
+Symbols: h = `nn`, from D features to C_in · C_out numbers; Θ = `lin.weight`; b = `bias`. No matrix is made an edge
+where it can be helped: where edges have few different features, h runs on those alone (on a regular grid's graph the
+layer is then a convolution); and where h ends with a linear layer of K inputs, h(e) = Σ_k g_k(e) M_k + M_0, and sums
+over neighbours weighted by g come before the products with the K + 1 matrices.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: (K + 1) (E · C_in + N · C_in · C_out) multiply-adds a
+signal. References: Gilmer, Schoenholz, Riley, Vinyals and Dahl, Neural message passing for quantum chemistry (2017),
+section 5; Simonovsky and Komodakis, Dynamic edge-conditioned filters in convolutional neural networks on graphs (2017),
+equation 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gconv.domains.graph import Graph
+from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_neighbour
+from gconv.functional.forms import pick
+from gconv.functional.kernels import kernel_sum, kind_sum
+from gconv.functional.matrices import edge_messages
+from gconv.functional.offsets import by_offsets, lattice_offsets
+from gconv.functional.propagate import propagate
+from gconv.functional.rowwise import is_a_function, modules_of, split_last
+from gconv.layer import GraphLayer, GraphLike
+from gconv.spatial.edge import check_module, reset_module
+from grid_cnn.conv import check_channels
+
+
+class NNConv(GraphLayer):
+    """`torch_geometric.nn.NNConv`: same arguments, same state dict, same numbers.
+
+    Args:
+        in_channels, out_channels: channels of a node.
+        nn: h, a module from `(E, D)` to `(E, in_channels · out_channels)`.
+        aggr: 'add', 'mean', 'max' or 'min' over the neighbours.
+        root_weight: add Θ x_i.
+        bias: add b.
+
+    Raises:
+        TypeError: if `nn` is no module.
+        ValueError: for edge features that are missing, a network of another width, or a signal that does not fit.
+
+    >>> from gconv import grid_graph
+    >>> network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3 * 6))
+    >>> NNConv(3, 6, network)(torch.zeros(2, 64, 3), grid_graph((8, 8))).shape
+    torch.Size([2, 64, 6])
+    """
+
+    kind = "spatial"
+    reference = "Gilmer et al. (2017), section 5; Simonovsky and Komodakis (2017), equation 2"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        nn: nn.Module,
+        aggr: Reduction = "add",
+        root_weight: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels)
+        check_module("NNConv", nn)
+        check_reduction("NNConv", aggr)
+        self.in_channels, self.out_channels, self.nn, self.aggr = in_channels, out_channels, nn, aggr
+        self.root_weight = root_weight
+        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False) if root_weight else None
+        self.bias = torch.nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def reset_parameters(self) -> None:
+        """Draw h's and Θ's parameters by their own rules; b starts at zero."""
+        reset_module(self.nn)
+        if self.lin is not None:
+            self.lin.reset_parameters()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: GraphLike = None,
+        edge_attr: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        *,
+        form: str | None = None,
+    ) -> Tensor:
+        """The filtered signal on the same graph.
+
+        Args:
+            edge_attr: features of the edges, `(E, D)`; None for the graph's own.
+            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
+            form: 'collapsed' (few different features), 'fused', 'gather', 'portable', or None for the engine's choice.
+        """
+        graph, _ = self.resolve(x, edge_index)
+        self.check_size(size, graph)
+        given = graph.edge_attr if edge_attr is None else edge_attr
+        if given is None:
+            raise ValueError(f"NNConv needs edge_attr (E, D), features of the edges; {graph!r} has none")
+        features = self.edge_features(graph, edge_attr, 1 if given.dim() == 1 else given.shape[1], x.dtype)
+        signals = x if x.dim() == 3 else x[None]
+        out = self._summed(signals, graph, features, edge_attr is None or edge_attr is graph.edge_attr, form)
+        out = out if x.dim() == 3 else out[0]
+        out = out if self.lin is None else out + self.lin(x)
+        return out if self.bias is None else out + self.bias
+
+    def _summed(self, x: Tensor, graph: Graph, features: Tensor, own: bool, form: str | None) -> Tensor:
+        reduces = self.aggr in ("max", "min")
+        few = own and not reduces and is_a_function(self.nn)
+        kinds = graph.plan.edge_kinds() if few else None
+        able = ("fused", "gather", "portable") + ("collapsed",) * (kinds is not None)
+        why = "no two edges need have the same features" if kinds is None else f"{len(kinds[0])} different edges"
+        what = f"edge-conditioned convolution, {self.in_channels}→{self.out_channels}"
+        chosen = pick(form, able, able[-1] if kinds is not None else "fused", why, graph.plan.choices, what)
+        if chosen == "collapsed" and kinds is not None:
+            return self._collapsed(x, graph, kinds)
+        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
+        body, last = split_last(modules_of(self.nn))
+        if last is None or reduces or last.out_features != self.in_channels * self.out_channels:
+            size = 2 * self.in_channels * self.out_channels
+            messages = edge_messages(x, graph.structure, self.nn(features), self._matrices, size)
+            if not reduces:
+                return propagate(messages, graph.structure.arrivals, mean)
+            nothing = messages.new_zeros(len(messages), graph.num_nodes, 0)
+            return edgewise(nothing, messages, graph.structure.arrivals, of_neighbour, [], self.aggr)
+        weight = torch.nn.Sequential(*body)(features)
+        matrices = self._matrices(last.weight.t())
+        if last.bias is not None:
+            weight = torch.cat([weight, weight.new_ones(len(weight), 1)], 1)
+            matrices = torch.cat([matrices, self._matrices(last.bias[None])])
+        weight = weight if mean is None else weight * mean[:, None]
+        steps = None if chosen == "collapsed" else chosen
+        return kernel_sum(x, graph.structure, weight, matrices, form=steps, choices=graph.plan.choices)
+
+    def _collapsed(self, x: Tensor, graph: Graph, kinds: tuple[Tensor, Tensor]) -> Tensor:
+        """h at the different features alone, and one matrix for each."""
+        offsets = lattice_offsets(graph, x.dtype)
+        if offsets is not None:
+            out = by_offsets(x, graph, self._matrices(self.nn(offsets)))
+            return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
+        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
+        matrices = self._matrices(self.nn(kinds[0].to(x.dtype)))
+        return kind_sum(x, graph.structure, kinds[1], mean, matrices, choices=graph.plan.choices)
+
+    def _matrices(self, flat: Tensor) -> Tensor:
+        if flat.shape[-1] != self.in_channels * self.out_channels:
+            raise ValueError(
+                f"NNConv's nn gives {flat.shape[-1]} numbers an edge; it needs in_channels · out_channels = "
+                f"{self.in_channels} · {self.out_channels} = {self.in_channels * self.out_channels}"
+            )
+        return flat.unflatten(-1, (self.in_channels, self.out_channels))
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr!r}"

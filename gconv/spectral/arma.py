@@ -1,0 +1,106 @@
+"""ARMA convolution: stacks of recursive steps that approach a rational filter.
+
+    X_k^(0)   = X
+    X_k^(t+1) = σ( S X_k^(t) W_k^(t) + drop(X) V_k^(t) + b_k^(t) ),   S = D^{-1/2} A D^{-1/2}
+    X'        = 1/K Σ_{k=1}^{K} X_k^(T)
+
+Symbols: K = `num_stacks`; T = `num_layers`; W^(0) = `init_weight`, `(K, C_in, C_out)`; W^(t) = `weight[t - 1]`,
+`(K, C_out, C_out)`; V^(t) = `root_weight[t]`, `(K, C_in, C_out)`; b^(t) = `bias[t]`, `(K, 1, C_out)`; σ = `act`; A holds
+`edge_weight` or ones. With `shared_weights` W, V and b are the same in every step but the first, whose W is W^(0).
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: E · min(C_in, K · C_out) + (T - 1) K · E · C_out
++ N · K · C_out ((T + 1) · C_in + (T - 1) · C_out) multiply-adds a signal (shared: 2 C_in in place of (T + 1) · C_in).
+Reference: Bianchi, Grattarola, Livi and Alippi, Graph neural networks with convolutional ARMA filters (2021),
+equations 6 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gconv.domains.graph import Graph
+from gconv.domains.operators import Operator, gcn_weights
+from gconv.domains.structure import Structure
+from gconv.functional.polynomial import polynomial
+from gconv.layer import GraphLayer, GraphLike
+from grid_cnn.conv import check_channels
+
+_RELU = nn.ReLU()
+
+
+class ARMAConv(GraphLayer):
+    """`torch_geometric.nn.ARMAConv`: same arguments, same state dict, same numbers.
+
+    Args:
+        in_channels, out_channels: channels of a node.
+        num_stacks: K, filters side by side, averaged.
+        num_layers: T, the steps of each.
+        shared_weights: the same matrices in all steps.
+        act: σ, or None.
+        dropout: the probability with which an entry of X is left out of drop(X), in training.
+        bias: add b.
+
+    Raises:
+        ValueError: for numbers of stacks or layers < 1, what is no probability, or a signal that does not fit.
+
+    >>> layer = ARMAConv(16, 32, num_stacks=3, num_layers=2)
+    >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape
+    torch.Size([4, 32])
+    """
+
+    kind = "spectral"
+    reference = "Bianchi, Grattarola, Livi and Alippi (2021), equations 6 and 10"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_stacks: int = 1,
+        num_layers: int = 1,
+        shared_weights: bool = False,
+        act: Callable[[Tensor], Tensor] | None = _RELU,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels)
+        for name, value in (("num_stacks", num_stacks), ("num_layers", num_layers)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout takes a probability, got {dropout!r}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.num_stacks, self.num_layers, self.shared_weights = num_stacks, num_layers, shared_weights
+        self.act, self.dropout = act, dropout
+        steps = 1 if shared_weights else num_layers
+        self.weight = nn.Parameter(torch.empty(max(1, steps - 1), num_stacks, out_channels, out_channels))
+        self.init_weight = nn.Parameter(torch.empty(num_stacks, in_channels, out_channels))
+        self.root_weight = nn.Parameter(torch.empty(steps, num_stacks, in_channels, out_channels))
+        self.bias = nn.Parameter(torch.empty(steps, num_stacks, 1, out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every matrix by Glorot's rule, as PyG does; b starts at zero."""
+        for parameter in (self.weight, self.init_weight, self.root_weight):
+            bound = (6.0 / (parameter.shape[-2] + parameter.shape[-1])) ** 0.5
+            nn.init.uniform_(parameter, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
+        """The filtered signal on the same graph."""
+        graph, learned = self.resolve(x, edge_index, edge_weight)
+        operator, weight = self._operator(x, graph, learned)
+        stacks = self._activated(self._begin(x, operator, weight))
+        for step in range(1, self.num_layers):
+            matrices, root = self.weight[0 if self.shared_weights else step - 1], self._root(x, step)
+            sums = [
+                polynomial(stack, operator, matrix[None], edge_weight=weight, first=1)
+                for stack, matrix in zip(stacks, matrices, strict=True)
+            ]
+            stacks = self._activated([a + b for a, b in zip(sums, root, strict=True)])
+        return stacks[0] if self.num_stacks == 1 else torch.stack(stacks).mean(0)
