@@ -1,6 +1,7 @@
 """Attention with additive scores, a few signals at a time, as a custom operator that stores no score.
 
-    s_e[h] = leaky( p[source(e), h] + q[target(e), h] + r[e, h] ),   y[t, h] = Σ_{e into t} α_e[h] x[source(e), h]
+    s_e[h]  = leaky( a[h] · x[source(e), h] + b[h] · x[target(e), h] + r[e, h] )
+    y[t, h] = Σ_{e into t} α_e[h] x[source(e), h]
 
 with α the softmax of s over the edges into a node. The backward pass works the scores out again.
 """
@@ -12,35 +13,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
+from gconv.functional.custom import operator
 from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, blocks, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, blocks, by_heads, softmax_sums, softmax_sums_backward
 
 
-def _table(values: Tensor) -> Tensor:
-    """Values `(b, N, H)` as a table `(N, W)`."""
-    return values.transpose(0, 1).flatten(1)
-
-
-def _values(table: Tensor, count: int) -> Tensor:
-    """A table `(N, W)` as values `(b, N, H)`."""
-    return table.view(table.shape[0], count, -1).transpose(0, 1)
-
-
-def _scores(p: Tensor, q: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
-    scores = _table(p).index_select(0, edges.source)
-    scores += _table(q).index_select(0, edges.target)
-    bound = float(p.abs().amax() + q.abs().amax()) if scores.numel() else 0.0
+def _scores(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
+    """Scores of signals `(b, N, H, C)` as a table `(E, W)`, and a bound of their size."""
+    count, nodes, heads, _ = x.shape
+    ends = (x.flatten(2) @ matrix).transpose(0, 1)  # (N, b, 2 H)
+    p, q = (part.reshape(nodes, count * heads) for part in ends.split(heads, -1))
+    scores = p.index_select(0, edges.source)
+    scores += q.index_select(0, edges.target)
+    bound = float(p.abs().amax() + q.abs().amax())
     if r is not None:
-        scores.view(r.shape[0], -1, r.shape[1]).add_(r[:, None])
-        bound += float(r.abs().amax()) if r.numel() else 0.0
+        scores.view(-1, count, heads).add_(r[:, None])
+        bound += float(r.abs().amax())
     return F.leaky_relu_(scores, slope), bound * max(1.0, abs(slope))
 
 
-@torch.library.custom_op("gconv::additive_attention", mutates_args=())
+@operator("gconv::additive_attention")
 def _additive(
     x: Tensor,
-    p: Tensor,
-    q: Tensor,
+    a: Tensor,
+    b: Tensor,
     r: Tensor | None,
     slope: float,
     source: Tensor,
@@ -51,28 +47,29 @@ def _additive(
     to_columns: Tensor,
 ) -> Tensor:
     edges = Edges(source, target, offsets, target_back, offsets_back, to_columns)
+    if not x.numel() or not source.numel():
+        return x.new_zeros(x.shape)
     exact = torch.promote_types(x.dtype, torch.float32)
-    out = x.new_zeros(x.shape[0], edges.num_targets, *x.shape[2:])
-    if not out.numel() or not source.numel():
-        return out
+    out, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
     r = None if r is None else r.to(exact)
     for part in blocks(x, edges):
-        scores, bound = _scores(p[part].to(exact), q[part].to(exact), r, edges, slope)
-        out[part] = softmax_sums(x[part].to(exact), scores, edges, bound)
+        signals = x[part].to(exact).contiguous()
+        scores, bound = _scores(signals, matrix, r, edges, slope)
+        softmax_sums(signals, scores, edges, bound, out[part])
     return out
 
 
 @_additive.register_fake
-def _(x, p, q, *_) -> Tensor:
-    return x.new_empty(x.shape[0], q.shape[1], *x.shape[2:])
+def _(x, *_) -> Tensor:
+    return x.new_empty(x.shape)
 
 
-@torch.library.custom_op("gconv::additive_attention_backward", mutates_args=())
+@operator("gconv::additive_attention_backward")
 def _additive_backward(
     grad: Tensor,
     x: Tensor,
-    p: Tensor,
-    q: Tensor,
+    a: Tensor,
+    b: Tensor,
     r: Tensor | None,
     slope: float,
     source: Tensor,
@@ -84,53 +81,59 @@ def _additive_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     edges = Edges(source, target, offsets, target_back, offsets_back, to_columns)
     exact = torch.promote_types(x.dtype, torch.float32)
-    dx, dp, dq = torch.zeros_like(x), torch.zeros_like(p), torch.zeros_like(q)
+    nodes, heads, channels = x.shape[1:]
     dr = x.new_zeros(0 if r is None else r.shape, dtype=exact)
-    if not grad.numel() or not source.numel():
-        return dx, dp, dq, dr.to(x.dtype)
+    if not x.numel() or not source.numel():
+        return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr.to(x.dtype)
+    dx, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
+    turned, dmatrix = matrix.t().contiguous(), torch.zeros_like(matrix)
     r = None if r is None else r.to(exact)
     for part in blocks(x, edges):
-        count = x[part].shape[0]
-        scores, bound = _scores(p[part].to(exact), q[part].to(exact), r, edges, slope)
-        dx[part], slopes = softmax_sums_backward(grad[part].to(exact), x[part].to(exact), scores, edges, bound)
+        signals = x[part].to(exact).contiguous()
+        count = signals.shape[0]
+        scores, bound = _scores(signals, matrix, r, edges, slope)
+        through, slopes = softmax_sums_backward(grad[part].to(exact), signals, scores, edges, bound)
         slopes = torch.ops.aten.leaky_relu_backward(slopes, scores, slope, True)
-        dp[part] = _values(edges.into_sources(slopes), count)
-        dq[part] = _values(edges.into_targets(slopes), count)
+        dp, dq = (sums.view(nodes, count, heads) for sums in (edges.into_sources(slopes), edges.into_targets(slopes)))
+        dends = torch.cat([dp, dq], -1).transpose(0, 1).reshape(-1, 2 * heads)
+        dmatrix.addmm_(signals.view(-1, heads * channels).t(), dends)
+        dx[part] = (dends @ turned).view(count, nodes, heads, channels).add_(through)
         if r is not None:
             dr += slopes.view(slopes.shape[0], count, -1).sum(1)
-    return dx, dp, dq, dr.to(x.dtype)
+    da, db = (half.view(heads, channels, heads).diagonal(dim1=0, dim2=2).t() for half in dmatrix.split(heads, 1))
+    return dx, da.to(a.dtype).contiguous(), db.to(b.dtype).contiguous(), dr.to(x.dtype)
 
 
 @_additive_backward.register_fake
-def _(grad, x, p, q, r, *_) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(p), torch.empty_like(q), x.new_empty(0 if r is None else r.shape)
+def _(grad, x, a, b, r, *_) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), a.new_empty(a.shape), b.new_empty(b.shape), x.new_empty(0 if r is None else r.shape)
 
 
-def _additive_setup(ctx, inputs, output) -> None:
+def _setup(ctx, inputs, output) -> None:
     *tensors, slope, source, target, offsets, target_back, offsets_back, to_columns = inputs
     ctx.save_for_backward(*tensors, source, target, offsets, target_back, offsets_back, to_columns)
     ctx.slope = slope
 
 
-def _additive_gradients(ctx, grad: Tensor):
-    x, p, q, r, *edges = ctx.saved_tensors
+def _gradients(ctx, grad: Tensor):
+    x, a, b, r, *edges = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
-        structure = Structure(edges[0].long(), edges[1].long(), x.shape[1], q.shape[1])
+        structure = Structure(edges[0].long(), edges[1].long(), x.shape[1], x.shape[1])
 
-        def steps(x: Tensor, p: Tensor, q: Tensor, r: Tensor | None) -> Tensor:
-            return weighted(x, row_softmax(additive_scores(p, q, r, structure, ctx.slope), structure), structure)
+        def steps(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None) -> Tensor:
+            return weighted(x, row_softmax(additive_scores(x, a, b, r, structure, ctx.slope), structure), structure)
 
-        gradients = differentiable(steps, (x, p, q, r), grad)
+        gradients = differentiable(steps, (x, a, b, r), grad)
     else:
-        *gradients, dr = _additive_backward(grad, x, p, q, r, ctx.slope, *edges)
+        *gradients, dr = _additive_backward(grad, x, a, b, r, ctx.slope, *edges)
         gradients = *gradients, None if r is None else dr
     return *gradients, *[None] * 7
 
 
-_additive.register_autograd(_additive_gradients, setup_context=_additive_setup)
+_additive.register_autograd(_gradients, setup_context=_setup)
 
 
-def fused_additive(x: Tensor, p: Tensor, q: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
-    """y `(S, T, H, C)` of x `(S, n, H, C)`, p `(S, n, H)`, q `(S, T, H)`, r `(E, H)` in the order of the edges."""
+def fused_additive(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
+    """y `(S, N, H, C)` of x `(S, N, H, C)`, a and b `(H, C)`, r `(E, H)` in the order of the edges."""
     sorted_r = None if r is None else r.index_select(0, structure.rows.order)
-    return _additive(x, p, q, sorted_r, slope, *structure.entries)
+    return _additive(x, a, b, sorted_r, slope, *structure.entries)

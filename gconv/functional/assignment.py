@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
+from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
 from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate
@@ -47,7 +48,7 @@ def _tables(edges: Edges, heads: int, count: int) -> tuple[Tensor, Tensor]:
     return index.flatten(), _starts(edges.offsets * heads, count, edges.source.numel() * heads)
 
 
-@torch.library.custom_op("gconv::soft_assignment", mutates_args=())
+@operator("gconv::soft_assignment")
 def _assign(
     x: Tensor,
     a: Tensor,
@@ -80,7 +81,7 @@ def _(x, *_) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], x.shape[3])
 
 
-@torch.library.custom_op("gconv::soft_assignment_backward", mutates_args=())
+@operator("gconv::soft_assignment_backward")
 def _assign_backward(
     grad: Tensor,
     x: Tensor,

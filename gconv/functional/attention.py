@@ -1,6 +1,6 @@
 """Attention over neighbours: a softmax of scores over the edges into a node, then a weighted sum, by heads.
 
-    additive (GAT)    s_e[h] = leaky( p[source(e), h] + q[target(e), h] + r[e, h] )
+    additive (GAT)    s_e[h] = leaky( a[h] · x[source(e), h] + b[h] · x[target(e), h] + r[e, h] )
     dynamic (GATv2)   s_e[h] = Σ_c a[h, c] leaky( x[source(e), h, c] + z[target(e), h, c] + r[e, h, c] )
 
     y[t, h] = Σ_{e into t} α_e[h] x[source(e), h],   α_e = exp(s_e) / Σ_{e' into t} exp(s_e')
@@ -10,7 +10,7 @@ Forms, equal to rounding:
     fused      a few signals at a time; no score outlives its block, the backward pass works them out again
     portable   scores and coefficients as tensors, plain torch operations: what is dropped out, looked at or exported
 
-Shapes: x `(S, n, H, C)`, p `(S, n, H)`, q `(S, T, H)`, z `(S, T, H, C)`; y `(S, T, H, C)`. Nodes without edges get 0.
+Shapes: x, z, y `(S, N, H, C)`; a, b `(H, C)`. Nodes without edges get 0.
 Cost: E · H · C multiply-adds a signal, and E · H · C more for dynamic scores. References: Veličković, Cucurull,
 Casanova, Romero, Liò and Bengio, Graph attention networks (2018), equations 1 to 6; Brody, Alon and Yahav, How
 attentive are graph attention networks? (2022), equation 7.
@@ -39,8 +39,8 @@ def _form(form: str | None, steps: bool, choices: dict[str, str] | None, what: s
 
 def attention(
     x: Tensor,
-    p: Tensor,
-    q: Tensor,
+    a: Tensor,
+    b: Tensor,
     structure: Structure,
     r: Tensor | None = None,
     *,
@@ -53,26 +53,26 @@ def attention(
     """Attention with additive scores (GAT).
 
     Args:
-        x: `(S, n, H, C)`. p: `(S, n, H)`. q: `(S, T, H)`. r: `(E, H)` in the order of the edges, or None.
+        x: `(S, N, H, C)`. a, b: `(H, C)`. r: `(E, H)` in the order of the edges, or None.
         slope: leaky's, for negative arguments. dropout: the probability of dropping a coefficient.
         form: 'fused', 'gather', 'portable', or None for the engine's choice. weights: give α as well.
         choices: where to note the choice.
 
     Returns:
-        y `(S, T, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+        y `(S, N, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
 
     >>> import torch
     >>> structure = Structure(torch.tensor([0, 1]), torch.tensor([2, 2]), 3, 3)
-    >>> p, q = torch.zeros(1, 3, 1), torch.zeros(1, 3, 1)
-    >>> y, alpha = attention(torch.ones(1, 3, 1, 4), p, q, structure, weights=True)
+    >>> x, vector = torch.ones(1, 3, 1, 4), torch.zeros(1, 4)
+    >>> y, alpha = attention(x, vector, vector, structure, weights=True)
     >>> alpha.flatten()
     tensor([0.5000, 0.5000])
     """
     what = f"additive attention of {x.shape[2]} heads, {x.shape[3]} channels each"
     chosen = _form(form, weights or dropout > 0, choices, what)
     if chosen == "fused":
-        return fused_additive(x, p, q, r, structure, slope), None
-    alpha = row_softmax(additive_scores(p, q, r, structure, slope), structure)
+        return fused_additive(x, a, b, r, structure, slope), None
+    alpha = row_softmax(additive_scores(x, a, b, r, structure, slope), structure)
     y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
     return y, alpha if weights else None
 
@@ -93,11 +93,11 @@ def dynamic_attention(
     """Attention with dynamic scores (GATv2).
 
     Args:
-        x: `(S, n, H, C)`. z: `(S, T, H, C)`. a: `(H, C)`. r: `(E, H, C)` in the order of the edges, or None.
+        x, z: `(S, N, H, C)`. a: `(H, C)`. r: `(E, H, C)` in the order of the edges, or None.
         slope, dropout, form, weights, choices: as in `attention`.
 
     Returns:
-        y `(S, T, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+        y `(S, N, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
     """
     what = f"dynamic attention of {x.shape[2]} heads, {x.shape[3]} channels each"
     chosen = _form(form, weights or dropout > 0, choices, what)

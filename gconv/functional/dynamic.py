@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
+from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable, dynamic_scores, row_softmax, weighted
-from gconv.functional.softmax import Edges, blocks, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, blocks, by_heads, softmax_sums, softmax_sums_backward
 
 # Numbers of the sums on edges that are made at once.
 _CHUNK_NUMBERS = 1 << 21
@@ -35,23 +36,18 @@ def _sums(x: Tensor, z: Tensor, r: Tensor | None, edges: Edges, part: slice) -> 
     return sums if r is None else sums.add_(r[part])
 
 
-def _by_heads(attention: Tensor) -> Tensor:
-    """`(H, C)` as the matrix `(H · C, H)` that takes all heads' products at once."""
-    return torch.block_diag(*attention[:, :, None])
-
-
 def _scores(x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, edges: Edges, slope: float) -> Tensor:
     """Scores of signals `(b, n, D)` as a table `(E, W)`."""
     heads, width = attention.shape[0], x.shape[-1]
     scores = x.new_empty(edges.source.numel(), x.shape[0], heads)
-    matrix = _by_heads(attention)
+    matrix = by_heads(attention)
     for i in range(x.shape[0]):
         for part in _chunks(edges, width):
             scores[part, i] = F.leaky_relu_(_sums(x[i], z[i], r, edges, part), slope) @ matrix
     return scores.flatten(1)
 
 
-@torch.library.custom_op("gconv::dynamic_attention", mutates_args=())
+@operator("gconv::dynamic_attention")
 def _dynamic(
     x: Tensor,
     z: Tensor,
@@ -74,7 +70,7 @@ def _dynamic(
     for part in blocks(x, edges):
         signals = x[part].to(exact)
         scores = _scores(signals.flatten(2), z[part].to(exact).flatten(2), r, attention, edges, slope)
-        out[part] = softmax_sums(signals, scores, edges, float(scores.abs().amax()))
+        softmax_sums(signals, scores, edges, float(scores.abs().amax()), out[part])
     return out
 
 
@@ -83,7 +79,7 @@ def _(x, z, *_) -> Tensor:
     return x.new_empty(x.shape[0], z.shape[1], *x.shape[2:])
 
 
-@torch.library.custom_op("gconv::dynamic_attention_backward", mutates_args=())
+@operator("gconv::dynamic_attention_backward")
 def _dynamic_backward(
     grad: Tensor,
     x: Tensor,
@@ -107,7 +103,7 @@ def _dynamic_backward(
         return dx, dz, dr.to(x.dtype).view(0 if r is None else r.shape), da.to(x.dtype)
     a, r = attention.to(exact), None if r is None else r.to(exact).flatten(1)
     heads, channels = attention.shape
-    matrix = _by_heads(a).t().contiguous()
+    matrix = by_heads(a).t().contiguous()
     for block in blocks(x, edges):
         signals, others = x[block].to(exact), z[block].to(exact).flatten(2)
         flat = signals.flatten(2)

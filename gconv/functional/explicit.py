@@ -15,9 +15,9 @@ from gconv.domains.structure import Structure
 from gconv.functional.propagate import propagate
 
 
-def additive_scores(p: Tensor, q: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
-    """leaky(p[source] + q[target] + r): `(S, n, H)`, `(S, T, H)`, `(E, H)` to `(S, E, H)`."""
-    scores = p.index_select(1, structure.source) + q.index_select(1, structure.target)
+def additive_scores(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
+    """leaky(a · x[source] + b · x[target] + r): `(S, N, H, C)`, `(H, C)` twice, `(E, H)` to `(S, E, H)`."""
+    scores = (x * a).sum(-1).index_select(1, structure.source) + (x * b).sum(-1).index_select(1, structure.target)
     return F.leaky_relu(scores if r is None else scores + r, slope)
 
 

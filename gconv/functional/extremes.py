@@ -16,20 +16,21 @@ Shapes: `(..., N, C)` to `(..., N, C)`. Cost: E · C comparisons a signal forwar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import reduce
 
 import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
+from gconv.functional.custom import operator
 from gconv.functional.forms import pick
 
 # Numbers of a row of several signals side by side, and of the neighbours that are compared at once.
 _WIDE = 512
 _PIECE_NUMBERS = 1 << 18
 
-Tables = tuple[list[Tensor], list[Tensor]]
+Table = tuple[Tensor, Tensor, list[int]]
 
 
 def _groups(signals: int, channels: int) -> Iterator[slice]:
@@ -50,31 +51,36 @@ def _leave(table: Tensor, signals: Tensor) -> None:
 
 
 def _over_rows(
-    rows: Sequence[Tensor],
-    neighbours: Sequence[Tensor],
+    rows: Tensor,
+    neighbours: Tensor,
+    sizes: list[int],
     width: int,
     found: Callable[[Tensor, Tensor, int], Tensor],
     combine: Callable[[Tensor, Tensor], Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Row numbers, and what `found(own, near, degree)` makes of their neighbours, so many numbers at a time."""
-    for every, table in zip(rows, neighbours, strict=True):
+    tall = max(1, _PIECE_NUMBERS // width)
+    counts, degrees = sizes[::2], sizes[1::2]
+    entries = [count * degree for count, degree in zip(counts, degrees, strict=True)]
+    for every, table in zip(rows.split(counts), neighbours.split(entries), strict=True):
         places = table.view(every.numel(), -1).t()
-        tall = max(1, _PIECE_NUMBERS // width)
         step = max(1, tall // places.shape[0])
         for own, near in zip(every.split(step), places.split(step, 1), strict=True):
             parts = (found(own, part.reshape(-1), part.shape[0]) for part in near.split(tall))
             yield own, reduce(combine, parts)
 
 
-@torch.library.custom_op("gconv::row_extreme", mutates_args=())
+@operator("gconv::row_extreme")
 def _row_extreme(
     x: Tensor,
     largest: bool,
     num_rows: int,
-    rows: Sequence[Tensor],
-    sources: Sequence[Tensor],
-    columns: Sequence[Tensor],
-    targets: Sequence[Tensor],
+    rows: Tensor,
+    sources: Tensor,
+    row_sizes: list[int],
+    columns: Tensor,
+    targets: Tensor,
+    column_sizes: list[int],
 ) -> Tensor:
     out = x.new_empty(x.shape[0], num_rows, x.shape[2])
     kind, combine = (torch.amax, torch.maximum) if largest else (torch.amin, torch.minimum)
@@ -86,7 +92,7 @@ def _row_extreme(
         def found(own: Tensor, near: Tensor, degree: int, table: Tensor = table) -> Tensor:
             return kind(table.index_select(0, near).view(degree, own.numel(), -1), 0)
 
-        for own, value in _over_rows(rows, sources, width, found, combine):
+        for own, value in _over_rows(rows, sources, row_sizes, width, found, combine):
             y.index_copy_(0, own, value)
         _leave(y, out[group])
     return out
@@ -97,15 +103,17 @@ def _(x, largest, num_rows, *_) -> Tensor:
     return x.new_empty(x.shape[0], num_rows, x.shape[2])
 
 
-@torch.library.custom_op("gconv::extreme_spread", mutates_args=())
+@operator("gconv::extreme_spread")
 def _spread(
     grad: Tensor,
     x: Tensor,
     y: Tensor,
-    rows: Sequence[Tensor],
-    sources: Sequence[Tensor],
-    columns: Sequence[Tensor],
-    targets: Sequence[Tensor],
+    rows: Tensor,
+    sources: Tensor,
+    row_sizes: list[int],
+    columns: Tensor,
+    targets: Tensor,
+    column_sizes: list[int],
 ) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     for group in _groups(x.shape[0], x.shape[2]):
@@ -116,7 +124,7 @@ def _spread(
             at = table.index_select(0, near).view(degree, own.numel(), -1)
             return (at == reached.index_select(0, own)).sum(0)
 
-        for own, count in _over_rows(rows, sources, width, equals, torch.add):
+        for own, count in _over_rows(rows, sources, row_sizes, width, equals, torch.add):
             share.index_copy_(0, own, share.index_select(0, own) / count.clamp(min=1))
 
         def found(
@@ -132,7 +140,7 @@ def _spread(
             return share.index_select(0, near).view(shape).masked_fill_(other, 0).sum(0)
 
         dx = torch.zeros_like(table)
-        for own, value in _over_rows(columns, targets, width, found, torch.add):
+        for own, value in _over_rows(columns, targets, column_sizes, width, found, torch.add):
             dx.index_copy_(0, own, value)
         _leave(dx, out[group])
     return out
@@ -143,15 +151,17 @@ def _(grad, x, *_) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("gconv::extreme_select", mutates_args=())
+@operator("gconv::extreme_select")
 def _select(
     v: Tensor,
     x: Tensor,
     y: Tensor,
-    rows: Sequence[Tensor],
-    sources: Sequence[Tensor],
-    columns: Sequence[Tensor],
-    targets: Sequence[Tensor],
+    rows: Tensor,
+    sources: Tensor,
+    row_sizes: list[int],
+    columns: Tensor,
+    targets: Tensor,
+    column_sizes: list[int],
 ) -> Tensor:
     out = torch.empty_like(y, memory_format=torch.contiguous_format)
     for group in _groups(x.shape[0], x.shape[2]):
@@ -172,7 +182,7 @@ def _select(
             return torch.stack([sums, (~other).sum(0).to(sums.dtype)])
 
         u = torch.zeros_like(reached)
-        for own, (sums, count) in _over_rows(rows, sources, width, found, torch.add):
+        for own, (sums, count) in _over_rows(rows, sources, row_sizes, width, found, torch.add):
             u.index_copy_(0, own, sums / count.clamp(min=1))
         _leave(u, out[group])
     return out
@@ -183,47 +193,33 @@ def _(v, x, y, *_) -> Tensor:
     return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
-def _flat(tables: Sequence[Sequence[Tensor]]) -> tuple[list[Tensor], list[int]]:
-    return [t for group in tables for t in group], [len(group) for group in tables]
-
-
-def _unflat(tensors: Sequence[Tensor], lengths: Sequence[int]) -> list[list[Tensor]]:
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return [list(tensors[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
-
-
 def _extreme_setup(ctx, inputs, output) -> None:
-    x, _, _, *tables = inputs
-    flat, ctx.lengths = _flat(tables)
-    ctx.save_for_backward(x, output, *flat)
-
-
-def _extreme_backward(ctx, grad: Tensor):
-    x, y, *flat = ctx.saved_tensors
-    return _spread(grad, x, y, *_unflat(flat, ctx.lengths)), *[None] * 6
-
-
-_row_extreme.register_autograd(_extreme_backward, setup_context=_extreme_setup)
+    x, _, _, rows, sources, row_sizes, columns, targets, column_sizes = inputs
+    ctx.save_for_backward(x, output, rows, sources, columns, targets)
+    ctx.sizes = row_sizes, column_sizes
 
 
 def _linear_setup(ctx, inputs, output) -> None:
-    _, x, y, *tables = inputs
-    flat, ctx.lengths = _flat(tables)
-    ctx.save_for_backward(x, y, *flat)
+    _, x, y, rows, sources, row_sizes, columns, targets, column_sizes = inputs
+    ctx.save_for_backward(x, y, rows, sources, columns, targets)
+    ctx.sizes = row_sizes, column_sizes
 
 
-def _spread_backward(ctx, grad: Tensor):
-    x, y, *flat = ctx.saved_tensors
-    return _select(grad, x, y, *_unflat(flat, ctx.lengths)), *[None] * 6
+def _spread_back(ctx, grad: Tensor):
+    x, y, rows, sources, columns, targets = ctx.saved_tensors
+    row_sizes, column_sizes = ctx.sizes
+    return _spread(grad, x, y, rows, sources, row_sizes, columns, targets, column_sizes), *[None] * 8
 
 
-def _select_backward(ctx, grad: Tensor):
-    x, y, *flat = ctx.saved_tensors
-    return _spread(grad, x, y, *_unflat(flat, ctx.lengths)), *[None] * 6
+def _select_back(ctx, grad: Tensor):
+    x, y, rows, sources, columns, targets = ctx.saved_tensors
+    row_sizes, column_sizes = ctx.sizes
+    return _select(grad, x, y, rows, sources, row_sizes, columns, targets, column_sizes), *[None] * 8
 
 
-_spread.register_autograd(_spread_backward, setup_context=_linear_setup)
-_select.register_autograd(_select_backward, setup_context=_linear_setup)
+_row_extreme.register_autograd(_spread_back, setup_context=_extreme_setup)
+_spread.register_autograd(_select_back, setup_context=_linear_setup)
+_select.register_autograd(_spread_back, setup_context=_linear_setup)
 
 
 def extreme(x: Tensor, graph: Graph, *, largest: bool = True, form: str | None = None) -> Tensor:
@@ -256,10 +252,18 @@ def extreme(x: Tensor, graph: Graph, *, largest: bool = True, form: str | None =
     return out.reshape(x.shape)
 
 
-def _tables(graph: Graph) -> tuple[Tables, Tables]:
-    """The rows of equally many edges and their neighbours, both ways."""
-    pieces = graph.structure.by_degree, graph.structure.flipped.by_degree
-    rows, columns = (([p.rows.source for p in side], [p.slots.source for p in side]) for side in pieces)
+def _tables(graph: Graph) -> tuple[Table, Table]:
+    """Both ways: rows of equally many edges together, the neighbours of each, and (rows, degree) again and again."""
+    sides = graph.structure.by_degree, graph.structure.flipped.by_degree
+    nothing = graph.edge_index.new_zeros(0)
+    rows, columns = (
+        (
+            torch.cat([nothing, *(piece.rows.source for piece in side)]),
+            torch.cat([nothing, *(piece.slots.source for piece in side)]),
+            [size for piece in side for size in (piece.rows.source.numel(), piece.degree)],
+        )
+        for side in sides
+    )
     return rows, columns
 
 

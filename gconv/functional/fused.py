@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gconv.domains.operators import Operator
+from gconv.functional.custom import operator
 from gconv.functional.rows import NARROW, _row_gather, bags
 from gconv.functional.terms import clenshaw, terms
 
@@ -60,7 +61,7 @@ def _blocks(signals: int, nodes: int, widest: int, width: int, copies: int) -> I
         yield slice(start, min(start + count, signals)), beside
 
 
-@torch.library.custom_op("gconv::polynomial", mutates_args=())
+@operator("gconv::polynomial")
 def _polynomial(
     x: Tensor,
     weight: Tensor,
@@ -103,7 +104,7 @@ def _(x, weight, *_) -> Tensor:
     return x.new_empty(*x.shape[:2], weight.shape[2])
 
 
-@torch.library.custom_op("gconv::polynomial_backward", mutates_args=())
+@operator("gconv::polynomial_backward")
 def _polynomial_backward(
     grad: Tensor,
     x: Tensor,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gconv.domains.structure import Structure
+from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
 from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate
@@ -58,7 +59,7 @@ def _repeated(weight: Tensor | None, span: slice, count: int) -> Tensor | None:
     return None if weight is None else weight[span].repeat(count)
 
 
-@torch.library.custom_op("gconv::kernel_sum", mutates_args=())
+@operator("gconv::kernel_sum")
 def _kernel_sum(
     x: Tensor,
     weight: Tensor | None,
@@ -92,7 +93,7 @@ def _(x, weight, weight_back, matrices, index, offsets, num_rows, *_) -> Tensor:
     return x.new_empty(x.shape[0], num_rows, matrices.shape[2])
 
 
-@torch.library.custom_op("gconv::kernel_sum_backward", mutates_args=())
+@operator("gconv::kernel_sum_backward")
 def _kernel_sum_backward(
     grad: Tensor,
     x: Tensor,

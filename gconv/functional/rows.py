@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
+from gconv.functional.custom import operator
 
 # Up to so many channels, signals are laid side by side in wider rows: fewer, longer entries (benchmarks/forms.py).
 NARROW = 16
@@ -40,7 +41,7 @@ def dots(x: Tensor, y: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
         return torch.sparse.sampled_addmm(pattern, y, x.t(), beta=0.0).values()
 
 
-@torch.library.custom_op("gconv::row_gather", mutates_args=())
+@operator("gconv::row_gather")
 def _row_gather(
     x: Tensor,
     weight: Tensor | None,
@@ -87,7 +88,7 @@ def _(x, weight, weight_back, index, offsets, num_rows, *_) -> Tensor:
     return x.new_empty(x.shape[0], num_rows, x.shape[2])
 
 
-@torch.library.custom_op("gconv::edge_dot", mutates_args=())
+@operator("gconv::edge_dot")
 def _edge_dot(
     x: Tensor,
     y: Tensor,

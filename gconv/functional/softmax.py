@@ -144,12 +144,21 @@ class Mixer:
         return index.flatten(), torch.cat([starts.flatten(), end])
 
 
-def softmax_sums(x: Tensor, scores: Tensor, edges: Edges, bound: float) -> Tensor:
-    """y `(b, T, H, C)` of x `(b, n, H, C)` and scores `(E, W)`."""
+def by_heads(vectors: Tensor) -> Tensor:
+    """`(H, C)` as the matrix `(H · C, H)` that takes all heads' products at once."""
+    return torch.block_diag(*vectors[:, :, None])
+
+
+def softmax_sums(x: Tensor, scores: Tensor, edges: Edges, bound: float, out: Tensor) -> None:
+    """Write y `(b, T, H, C)` of x `(b, n, H, C)` and scores `(E, W)` to `out`."""
     count, _, heads, _ = x.shape
     powers, inverse = exponentials(scores, edges, bound)
     sums = Mixer(edges, heads, count).forth(x, powers).transpose(1, 2)
-    return sums * inverse.view(-1, count, heads).transpose(0, 1)[..., None]
+    factors = inverse.view(-1, count, heads).transpose(0, 1)[..., None]
+    if out.dtype == sums.dtype:
+        torch.mul(sums, factors, out=out)
+    else:
+        out.copy_(sums * factors)
 
 
 def softmax_sums_backward(grad: Tensor, x: Tensor, scores: Tensor, edges: Edges, bound: float) -> tuple[Tensor, Tensor]:
@@ -157,7 +166,9 @@ def softmax_sums_backward(grad: Tensor, x: Tensor, scores: Tensor, edges: Edges,
     count, _, heads, _ = x.shape
     mixer = Mixer(edges, heads, count)
     powers, inverse = exponentials(scores, edges, bound)
-    scaled = (grad * inverse.view(-1, count, heads).transpose(0, 1)[..., None]).transpose(1, 2).contiguous()
+    factors = inverse.view(-1, count, heads).permute(1, 2, 0)[..., None]
+    scaled = grad.new_empty(count, heads, edges.num_targets, grad.shape[-1])
+    torch.mul(grad.transpose(1, 2), factors, out=scaled)
     slopes = mixer.dots(x, scaled).mul_(powers)
     means = edges.into_targets(slopes).mul_(inverse)
     slopes.addcmul_(powers, means.index_select(0, edges.target), value=-1.0)

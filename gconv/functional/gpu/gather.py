@@ -42,7 +42,7 @@ def _gather(
     for step in range(0, longest):
         there = (step < length)[None, :, None]
         entry = begin + step
-        following = tl.load(index + entry + 1, mask=step + 2 < length, other=0)
+        following = tl.load(index + entry + 1, mask=step + 1 < length, other=0)
         value = tl.load(start + source.to(tl.int64)[None, :, None] * channels, mask=inside & there, other=0.0)
         if WEIGHTED:
             factor = tl.load(weights + entry[None, :, None] * heads, mask=weighed & there, other=0.0)
