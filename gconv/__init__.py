@@ -9,12 +9,13 @@ from gconv.layer import GraphLayer
 from gconv.norm import BatchNorm
 from gconv.ops import GraphOps
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
-from gconv.spatial import DirectionalConv, EdgeConv, FeaStConv, GATConv, GATv2Conv, GMMConv, NNConv
-from gconv.spectral import ChebConv, GCNConv, SpectralConv
+from gconv.spatial import DirectionalConv, EdgeConv, FeaStConv, GATConv, GATv2Conv, GINConv, GMMConv, NNConv, SAGEConv
+from gconv.spectral import ARMAConv, ChebConv, GCNConv, SpectralConv, TAGConv
 
 __version__ = "0.1.0"
 
 _LAYERS: tuple[type[GraphLayer], ...] = (
+    ARMAConv,
     BatchNorm,
     ChebConv,
     DirectionalConv,
@@ -24,12 +25,15 @@ _LAYERS: tuple[type[GraphLayer], ...] = (
     GATConv,
     GATv2Conv,
     GCNConv,
+    GINConv,
     GMMConv,
     GlobalAvgPool,
     GlobalMaxPool,
     GridPool,
     NNConv,
+    SAGEConv,
     SpectralConv,
+    TAGConv,
 )
 
 
@@ -37,12 +41,13 @@ def layers() -> list[type[GraphLayer]]:
     """All graph layers, in alphabetic order; each has its `kind` and its `reference`.
 
     >>> [layer.__name__ for layer in layers() if layer.kind == "spectral"]
-    ['ChebConv', 'GCNConv', 'SpectralConv']
+    ['ARMAConv', 'ChebConv', 'GCNConv', 'SpectralConv', 'TAGConv']
     """
     return list(_LAYERS)
 
 
 __all__ = [
+    "ARMAConv",
     "BatchNorm",
     "ChebConv",
     "DirectionalConv",
@@ -53,6 +58,7 @@ __all__ = [
     "GATConv",
     "GATv2Conv",
     "GCNConv",
+    "GINConv",
     "GMMConv",
     "GlobalAvgPool",
     "GlobalMaxPool",
@@ -62,7 +68,9 @@ __all__ = [
     "GridPool",
     "NNConv",
     "Operator",
+    "SAGEConv",
     "SpectralConv",
+    "TAGConv",
     "bridge",
     "force_form",
     "grid_graph",

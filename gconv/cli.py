@@ -1,4 +1,4 @@
-"""The command line: `gconv compare`, `gconv models`, `gconv layers`."""
+"""The command line: `gconv compare`, `gconv models`, `gconv layers`, `gconv bench`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ except ImportError as error:  # the library itself needs none of them
     sys.exit(2)
 
 import gconv
+from gconv.bench import bench
 from grid_cnn import models
 
 if TYPE_CHECKING:
@@ -182,6 +183,9 @@ def list_layers() -> None:
     for layer in gconv.layers():
         table.add_row(layer.__name__, layer.kind, layer.reference)
     Console().print(table)
+
+
+app.command()(bench)
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ class GraphLayer(Layer):
 
     kind: ClassVar[str] = "spatial"
     reference: ClassVar[str] = ""
+    takes_sparse: ClassVar[bool] = False  # also a sparse (N, C), which is data: bags of words, one-hot features
 
     def check(self, x: Tensor, graph: Graph) -> None:
         """Refuse a signal that does not fit the graph or the layer.
@@ -43,6 +44,8 @@ class GraphLayer(Layer):
             raise TypeError(f"{name} takes one tensor (N, C) or (B, N, C) as its signal, got {type(x).__name__}")
         if x.dim() not in (2, 3):
             raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
+        if x.layout is not torch.strided and not (self.takes_sparse and x.dim() == 2):
+            raise ValueError(f"{name} takes no sparse signal of shape {tuple(x.shape)}; pass x.to_dense()")
         if x.shape[-2] != graph.num_nodes:
             raise ValueError(f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}")
         if self.in_channels is not None and x.shape[-1] != self.in_channels:

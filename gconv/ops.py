@@ -13,8 +13,8 @@ from torch import nn
 
 from gconv.norm import BatchNorm
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
-from gconv.spatial import DirectionalConv, GMMConv
-from gconv.spectral import ChebConv, GCNConv, SpectralConv
+from gconv.spatial import DirectionalConv, GINConv, GMMConv, SAGEConv
+from gconv.spectral import ARMAConv, ChebConv, GCNConv, SpectralConv, TAGConv
 from grid_cnn import GridOps, Layer, Sequential
 from grid_cnn.arithmetic import Padding, border, per_axis
 from grid_cnn.pool import WindowPool
@@ -57,6 +57,28 @@ def _spectral(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: i
     return SpectralConv(in_channels, out_channels, K, bias=bias, **options)
 
 
+def _sage(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """Two terms, whatever K: the node itself, and what its neighbours have in common."""
+    return SAGEConv(in_channels, out_channels, bias=bias, **options)
+
+
+def _gin(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """One term, whatever K: a linear layer on sums; the recipe brings what comes after it."""
+    return GINConv(nn.Linear(in_channels, out_channels, bias=bias), **options)
+
+
+def _tag(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """K terms: K - 1 hops, and the node itself."""
+    return TAGConv(in_channels, out_channels, K - 1, bias=bias, **options)
+
+
+def _arma(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
+    """Stacks and steps as in `options`, whatever K; a single step leaves the activation to the recipe."""
+    if options.get("num_layers", 1) == 1:
+        options = {"act": None, **options}
+    return ARMAConv(in_channels, out_channels, bias=bias, **options)
+
+
 FAMILIES = {
     family.name: family
     for family in (
@@ -64,6 +86,10 @@ FAMILIES = {
         Family("monet", "GMMConv, {K} terms", _monet),
         Family("gcn", "GCNConv", _gcn),
         Family("spectral", "SpectralConv, K = {K}", _spectral),
+        Family("sage", "SAGEConv", _sage),
+        Family("gin", "GINConv", _gin),
+        Family("tag", "TAGConv, {K} terms", _tag),
+        Family("arma", "ARMAConv", _arma),
     )
 }
 
@@ -73,7 +99,8 @@ class GraphOps:
 
     Args:
         conv: 'directional' (a matrix for each offset: on a grid's graph exactly the grid's convolution), 'cheb',
-            'monet', 'gcn', 'spectral'; or a function `(in_channels, out_channels, K, bias=...)` that makes a layer.
+            'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma'; or a function `(in_channels, out_channels, K,
+            bias=...)` that makes a layer.
         K: the number of terms of every convolution; None for as many as the kernel has weights (k²).
         ndim: the number of axes that kernels and pools have.
         options: passed to the family's layer (`normalization="sym"`, `aggr="add"` ...).

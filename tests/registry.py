@@ -43,6 +43,21 @@ class Row:
 
 
 ROWS = (
+    Row(
+        "ARMA",
+        lambda: gconv.ARMAConv(CHANNELS, 4, num_layers=2, act=nn.Tanh()),
+        forms=("fused", "stencil", "gather", "dense", "portable"),
+    ),
+    Row(
+        "ARMA stacks of shared steps",
+        lambda: gconv.ARMAConv(CHANNELS, 4, num_stacks=2, num_layers=3, shared_weights=True, act=nn.Tanh()),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
+        "ARMA stacks of steps",
+        lambda: gconv.ARMAConv(CHANNELS, 2, num_stacks=2, num_layers=2, act=None, bias=False),
+        forms=("fused", "gather", "portable"),
+    ),
     Row("BatchNorm", lambda: gconv.BatchNorm(CHANNELS)),
     Row("Cheb K=1", lambda: gconv.ChebConv(CHANNELS, 4, 1), forms=("fused", "eigenbasis")),
     Row("Cheb sym K=4", lambda: gconv.ChebConv(CHANNELS, 4, 4), forms=("fused", "eigenbasis")),
@@ -120,6 +135,21 @@ ROWS = (
     ),
     Row("GCN without loops", lambda: gconv.GCNConv(CHANNELS, 4, add_self_loops=False, bias=False)),
     Row("GCN raw", lambda: gconv.GCNConv(CHANNELS, 4, normalize=False)),
+    Row(
+        "GIN",
+        lambda: gconv.GINConv(_network(CHANNELS, 5, 4), eps=0.25),
+        forms=("fused", "stencil", "gather", "dense", "portable"),
+    ),
+    Row(
+        "GIN learned, narrowing",
+        lambda: gconv.GINConv(nn.Linear(CHANNELS, 2, bias=False), eps=0.25, train_eps=True),
+        forms=("fused", "stencil", "gather", "dense", "portable"),
+    ),
+    Row(
+        "GIN free",
+        lambda: gconv.GINConv(nn.Sequential(nn.Tanh(), nn.Linear(CHANNELS, 4)), train_eps=True),
+        forms=("stencil", "gather", "dense", "portable"),
+    ),
     Row("GMM", lambda: gconv.GMMConv(CHANNELS, 4, 2, 5), forms=("collapsed", "fused", "gather", "portable")),
     Row(
         "GMM sum, no root",
@@ -154,6 +184,19 @@ ROWS = (
         equivariant=False,
         translates=2,
     ),
+    Row("SAGE", lambda: gconv.SAGEConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row(
+        "SAGE sum, projected, unit length",
+        lambda: gconv.SAGEConv(CHANNELS, 4, aggr="add", normalize=True, project=True),
+        forms=("fused", "stencil", "gather", "dense", "portable"),
+    ),
+    Row(
+        "SAGE mean, no root",
+        lambda: gconv.SAGEConv(CHANNELS, 2, root_weight=False, bias=False),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("SAGE max", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="max"), forms=("gather", "portable")),
+    Row("SAGE min, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="min", root_weight=False), forms=("gather",)),
     Row("Spectral", lambda: gconv.SpectralConv(CHANNELS, 4, 6), undirected=True),
     Row("Spectral sym", lambda: gconv.SpectralConv(CHANNELS, 4, 2, normalization="sym", bias=False), undirected=True),
     Row(
@@ -163,6 +206,9 @@ ROWS = (
         equivariant=False,
         translates=None,
     ),
+    Row("TAG", lambda: gconv.TAGConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row("TAG narrowing, raw", lambda: gconv.TAGConv(CHANNELS, 2, K=2, normalize=False, bias=False), forms=("fused",)),
+    Row("TAG K=0", lambda: gconv.TAGConv(CHANNELS, 4, K=0), forms=("fused", "gather")),
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from gconv.domains.mirror import MirrorBasis
 from gconv.domains.operators import (
     Normalization,
     Operator,
@@ -195,6 +196,8 @@ class Plan:
     def fourier(self, normalization: Normalization = None) -> FourierBasis:
         """The eigenbasis of the Laplacian: analytic on a 4-neighbour grid, else by scipy's symmetric solver.
 
+        On other open grids even and odd parts are solved by themselves.
+
         Raises:
             ValueError: if the Laplacian is not symmetric (directed edges, 'rw').
         """
@@ -217,7 +220,10 @@ class Plan:
                 "edges undirected, and take normalization None or 'sym'"
             )
         DenseBasis.check(graph.num_nodes)
-        return DenseBasis.of(operator.dense())
+        mirrored = None
+        if graph.grid is not None and not graph.grid.periodic:
+            mirrored = MirrorBasis.of(graph.grid.size, operator.dense())
+        return DenseBasis.of(operator.dense()) if mirrored is None else mirrored
 
     def explain(self) -> str:
         """What stands in this plan, and under it what ran on it so far: in which form, of which, and why.
@@ -228,7 +234,7 @@ class Plan:
         >>> print(graph.plan.explain())
         Graph(9×9 grid, num_nodes=81, num_edges=544)
           gcn[improved=False, loops=True]: 625 entries, a stencil of 3×3
-            filter of 1 terms, 1→6: fused (of fused, gather, dense, portable, stencil), sorted rows, nothing stored
+            filter of 1 terms, 1→6: fused (of fused, gather, dense, portable, sparse, stencil), sorted rows...
         """
         lines = [repr(self._graph), *(f"  {what}: {why}" for what, why in self.choices.items())]
         for key, value in self._kept.items():

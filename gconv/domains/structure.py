@@ -10,9 +10,11 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from gconv.domains.blocks import at_once
+
 # Entries of the index that one call of the row-gather works on: several signals at once when the graph is small, so
-# that the cost of a call is spread, few enough that their rows stay in the cache.
-_BLOCK_ENTRIES = 1 << 18
+# that the cost of a call is spread, few enough that their rows stay in the cache. A GPU takes more (`blocks`).
+_BLOCK_ENTRIES, _BLOCK_SIGNALS = 1 << 18, 64
 # Edges of the targets that are worked on together where every edge has a message of its own.
 _PIECE_ENTRIES = 1 << 16
 
@@ -56,7 +58,8 @@ class Rows:
         counts = torch.bincount(rows, minlength=num_rows)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         entries = rows.numel()
-        block = max(1, min(64, _BLOCK_ENTRIES // max(entries, num_rows, 1)))
+        together = at_once(_BLOCK_ENTRIES, rows.device) // max(entries, num_rows, 1)
+        block = max(1, min(at_once(_BLOCK_SIGNALS, rows.device), together))
         fits = block * max(num_columns, entries + 1) < torch.iinfo(torch.int32).max
         kind = torch.int32 if fits else torch.int64
         signal = torch.arange(block, device=rows.device)[:, None]

@@ -15,7 +15,7 @@ from torch import Tensor
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, blocks, by_heads, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, softmax_sums, softmax_sums_backward
 
 
 def _scores(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
@@ -25,7 +25,7 @@ def _scores(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: fl
     p, q = (part.reshape(nodes, count * heads) for part in ends.split(heads, -1))
     scores = p.index_select(0, edges.source)
     scores += q.index_select(0, edges.target)
-    bound = float(p.abs().amax() + q.abs().amax())
+    bound = sum(float(torch.linalg.vector_norm(part, torch.inf)) for part in (p, q))
     if r is not None:
         scores.view(-1, count, heads).add_(r[:, None])
         bound += float(r.abs().amax())
@@ -52,10 +52,11 @@ def _additive(
     exact = torch.promote_types(x.dtype, torch.float32)
     out, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
     r = None if r is None else r.to(exact)
+    mixer = Mixer(edges, x.shape[2])
     for part in blocks(x, edges):
         signals = x[part].to(exact).contiguous()
         scores, bound = _scores(signals, matrix, r, edges, slope)
-        softmax_sums(signals, scores, edges, bound, out[part])
+        softmax_sums(signals, scores, mixer, bound, out[part])
     return out
 
 
@@ -87,12 +88,12 @@ def _additive_backward(
         return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr.to(x.dtype)
     dx, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
     turned, dmatrix = matrix.t().contiguous(), torch.zeros_like(matrix)
-    r = None if r is None else r.to(exact)
+    r, mixer = None if r is None else r.to(exact), Mixer(edges, heads)
     for part in blocks(x, edges):
         signals = x[part].to(exact).contiguous()
         count = signals.shape[0]
         scores, bound = _scores(signals, matrix, r, edges, slope)
-        through, slopes = softmax_sums_backward(grad[part].to(exact), signals, scores, edges, bound)
+        through, slopes = softmax_sums_backward(grad[part].to(exact), signals, scores, mixer, bound)
         slopes = torch.ops.aten.leaky_relu_backward(slopes, scores, slope, True)
         dp, dq = (sums.view(nodes, count, heads) for sums in (edges.into_sources(slopes), edges.into_targets(slopes)))
         dends = torch.cat([dp, dq], -1).transpose(0, 1).reshape(-1, 2 * heads)

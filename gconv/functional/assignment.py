@@ -97,10 +97,10 @@ def _assign_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     edges = Edges(source, target, offsets, target_back, offsets_back, to_columns)
     exact = torch.promote_types(x.dtype, torch.float32)
-    dx, da = torch.zeros_like(x), torch.zeros_like(a)
     dc = c.new_zeros(c.shape, dtype=exact)
     if not grad.numel() or not source.numel():
-        return dx, da, dc.to(c.dtype)
+        return x.new_zeros(x.shape), a.new_zeros(a.shape), dc.to(c.dtype)
+    dx, da = x.new_empty(x.shape), a.new_empty(a.shape)
     heads, channels = x.shape[2:]
     edge_weight = weight.to(exact)[:, None, None]
     for part in blocks(x, edges):
@@ -126,7 +126,7 @@ def _assign_backward(
 
 @_assign_backward.register_fake
 def _(grad, x, a, c, *_) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(a), torch.empty_like(c)
+    return x.new_empty(x.shape), a.new_empty(a.shape), c.new_empty(c.shape)
 
 
 def _setup(ctx, inputs, output) -> None:

@@ -9,6 +9,9 @@ Forms, equal to rounding:
 
     fused      a few signals at a time; no score outlives its block, the backward pass works them out again
     portable   scores and coefficients as tensors, plain torch operations: what is dropped out, looked at or exported
+    triton     one kernel a pass, on a GPU or through Triton's interpreter (`gpu.operators`)
+
+The steps, scores and coefficients as tensors, run with their sum in every form of a weighted sum ('gather', 'sparse').
 
 Shapes: x, z, y `(S, N, H, C)`; a, b `(H, C)`. Nodes without edges get 0.
 Cost: E · H · C multiply-adds a signal, and E · H · C more for dynamic scores. References: Veličković, Cucurull,
@@ -18,6 +21,7 @@ attentive are graph attention networks? (2022), equation 7.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,16 +29,22 @@ from gconv.domains.structure import Structure
 from gconv.functional.additive import fused_additive
 from gconv.functional.dynamic import fused_dynamic
 from gconv.functional.explicit import additive_scores, dynamic_scores, row_softmax, weighted
-from gconv.functional.forms import pick
+from gconv.functional.forms import default_form, pick
+from gconv.functional.gpu.operators import triton_additive, triton_dynamic
+from gconv.functional.propagate import sum_forms
 
-_FORMS = ("fused", "gather", "portable")
 
-
-def _form(form: str | None, steps: bool, choices: dict[str, str] | None, what: str) -> str:
-    """Which form runs: steps where the coefficients are wanted as such."""
+def _form(
+    form: str | None, steps: bool, device: torch.device, choices: dict[str, str] | None, what: str
+) -> tuple[str, bool]:
+    """Which form runs, and whether by steps, as where the coefficients are wanted as such."""
+    able = sum_forms(device)
     if steps:
-        return pick(form, _FORMS[1:], "gather", "the coefficients themselves are wanted", choices, what)
-    return pick(form, _FORMS, "fused", "no coefficient is stored", choices, what)
+        return pick(form, able, "gather", "the coefficients themselves are wanted", choices, what), True
+    default = default_form("attention", device)
+    choice = default if default in able else "fused"
+    chosen = pick(form, ("fused", *able), choice, "no coefficient is stored", choices, what)
+    return chosen, chosen not in ("fused", "triton")
 
 
 def attention(
@@ -55,7 +65,7 @@ def attention(
     Args:
         x: `(S, N, H, C)`. a, b: `(H, C)`. r: `(E, H)` in the order of the edges, or None.
         slope: leaky's, for negative arguments. dropout: the probability of dropping a coefficient.
-        form: 'fused', 'gather', 'portable', or None for the engine's choice. weights: give α as well.
+        form: 'fused', 'triton', a weighted sum's, or None for the engine's choice. weights: give α as well.
         choices: where to note the choice.
 
     Returns:
@@ -69,17 +79,16 @@ def attention(
     tensor([0.5000, 0.5000])
     """
     what = f"additive attention of {x.shape[2]} heads, {x.shape[3]} channels each"
-    chosen = _form(form, weights or dropout > 0, choices, what)
-    if chosen == "fused":
-        return fused_additive(x, a, b, r, structure, slope), None
+    chosen, steps = _form(form, weights or dropout > 0, x.device, choices, what)
+    if not steps:
+        return (triton_additive if chosen == "triton" else fused_additive)(x, a, b, r, structure, slope), None
     alpha = row_softmax(additive_scores(x, a, b, r, structure, slope), structure)
     y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
     return y, alpha if weights else None
 
 
 def dynamic_attention(
-    x: Tensor,
-    z: Tensor,
+    table: Tensor,
     a: Tensor,
     structure: Structure,
     r: Tensor | None = None,
@@ -93,16 +102,20 @@ def dynamic_attention(
     """Attention with dynamic scores (GATv2).
 
     Args:
-        x, z: `(S, N, H, C)`. a: `(H, C)`. r: `(E, H, C)` in the order of the edges, or None.
+        table: x and z side by side, `(S, N, 2, H, C)`; `(S, N, 1, H, C)` where z is x.
+        a: `(H, C)`. r: `(E, H, C)` in the order of the edges, or None.
         slope, dropout, form, weights, choices: as in `attention`.
 
     Returns:
         y `(S, N, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
     """
-    what = f"dynamic attention of {x.shape[2]} heads, {x.shape[3]} channels each"
-    chosen = _form(form, weights or dropout > 0, choices, what)
+    what = f"dynamic attention of {a.shape[0]} heads, {a.shape[1]} channels each"
+    chosen, steps = _form(form, weights or dropout > 0, table.device, choices, what)
     if chosen == "fused":
-        return fused_dynamic(x, z, r, a, structure, slope), None
+        return fused_dynamic(table, r, a, structure, slope), None
+    x, z = table[:, :, 0], table[:, :, -1]
+    if not steps:
+        return triton_dynamic(x, z, r, a, structure, slope), None
     alpha = row_softmax(dynamic_scores(x, z, r, a, structure, slope), structure)
     y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
     return y, alpha if weights else None

@@ -20,10 +20,13 @@ from gconv.domains.graph import Graph
 from gconv.domains.operators import Normalization
 from gconv.functional.forms import forced_form, pick
 from gconv.functional.polynomial import polynomial
+from gconv.functional.product import is_sparse
 
 # Relative costs on the CPU, fitted to benchmarks/results/forms.json: visiting an edge in a step of the recurrence,
 # each channel of it, and a multiply-add of a dense product.
-_EDGE, _EDGE_NUMBER, _DENSE = 2.0, 0.2, 0.01
+_EDGE, _EDGE_NUMBER, _DENSE = 0.05, 0.008, 0.01
+# And what a transform costs of the N² products of a dense basis: with mirror symmetry, and without.
+_MIRRORED, _WHOLE = 0.25, 0.55
 _LARGEST_BASIS = 2048
 _STEPS = ("fused", "gather", "stencil", "dense", "portable")
 
@@ -91,6 +94,9 @@ def chebyshev_filter(
     torch.Size([1, 16, 5])
     """
     count, cin, cout = coefficients.shape
+    if is_sparse(x):  # products come first, and make it dense
+        operator = graph.plan.chebyshev(normalization, lambda_max)
+        return polynomial(x, operator, coefficients, bias, chebyshev=True, form=form)
     able = _STEPS + ("eigenbasis",) * _has_basis(graph, normalization, form)
     what = f"Chebyshev filter of {count} terms, {cin}→{cout}"
     if pick(form, able, *_cheaper(graph, coefficients, normalization), graph.plan.choices, what) == "eigenbasis":
@@ -117,7 +123,8 @@ def _cheaper(graph: Graph, coefficients: Tensor, normalization: Normalization) -
         return "fused", f"no orthonormal basis of 'rw', and none of more than {_LARGEST_BASIS} nodes"
     count, cin, cout = coefficients.shape
     nodes, dense = graph.num_nodes, graph.num_nodes * cin * cout * _DENSE
-    basis = nodes * nodes * (cin + cout) * _DENSE + dense
+    share = _WHOLE if graph.lattice.grid.periodic else _MIRRORED
+    basis = share * nodes * nodes * (cin + cout) * _DENSE + dense
     steps = (count - 1) * graph.num_edges * (_EDGE + cin * _EDGE_NUMBER) + count * dense
     ratio = steps / max(basis, 1.0)
     return "eigenbasis" if ratio > 1 else "fused", f"steps are estimated at {ratio:.2g} times the transforms"

@@ -1,15 +1,20 @@
-"""Attention with dynamic scores (GATv2), signal by signal, as a custom operator that stores no score.
+"""Attention with dynamic scores (GATv2), signal by signal, as a custom operator that keeps scores and nothing wider.
 
-    s_e[h] = Σ_c a[h, c] leaky( u_e[h, c] ),   u_e = x[source(e)] + z[target(e)] + r[e]
+    s_e[h]  = Σ_c a[h, c] leaky( u_e[h, c] ),   u_e = x[source(e)] + z[target(e)] + r[e]
     y[t, h] = Σ_{e into t} α_e[h] x[source(e), h]
 
-with α the softmax of s over the edges into a node. The `(E, H, C)` sums u are made a chunk of edges at a time, twice:
-the backward pass works them out again.
+with α the softmax of s over the edges into a node. The sums u, `(E, H, C)` a signal, are made a chunk of edges at a
+time, once forward and once backward. With m_e = ds_e leaky'(u_e), all that is left of them are sums at the nodes:
+
+    dz[t] = a ∘ Σ_{e into t} m_e,   dx[j] = a ∘ Σ_{e out of j} m_e + (through α),   da = Σ_j x[j] ∘ Σ m + Σ_t z[t] ∘ Σ m
+
+x and z come as one table `(S, N, 2, H, C)`, or `(S, N, 1, H, C)` where z is x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,41 +23,46 @@ from torch import Tensor
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable, dynamic_scores, row_softmax, weighted
-from gconv.functional.softmax import Edges, blocks, by_heads, softmax_sums, softmax_sums_backward
+from gconv.functional.rows import bags
+from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, softmax_sums, softmax_sums_backward
 
 # Numbers of the sums on edges that are made at once.
 _CHUNK_NUMBERS = 1 << 21
 
 
-def _chunks(edges: Edges, width: int) -> Iterator[slice]:
-    size = max(1, _CHUNK_NUMBERS // width)
-    for start in range(0, edges.source.numel(), size):
-        yield slice(start, min(start + size, edges.source.numel()))
+@dataclass(frozen=True)
+class _Ends:
+    """Both ends of every edge as rows of a table of nodes, `sides` rows a node."""
 
+    edges: Edges
+    sides: int
 
-def _sums(x: Tensor, z: Tensor, r: Tensor | None, edges: Edges, part: slice) -> Tensor:
-    """leaky's argument for one signal: `(n, D)`, `(T, D)`, `(E, D)` to `(edges of the part, D)`."""
-    sums = x.index_select(0, edges.source[part]).add_(z.index_select(0, edges.target[part]))
-    return sums if r is None else sums.add_(r[part])
+    @property
+    def rows(self) -> Edges:
+        """The edges, their sources counted as rows of the table."""
+        return replace(self.edges, source=self.edges.source * self.sides)
 
+    def pairs(self) -> Tensor:
+        """The two rows of each edge, one after the other, `(2 E,)`."""
+        own = self.edges.target * self.sides + (self.sides - 1)
+        return torch.stack([self.edges.source * self.sides, own], 1).flatten()
 
-def _scores(x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, edges: Edges, slope: float) -> Tensor:
-    """Scores of signals `(b, n, D)` as a table `(E, W)`."""
-    heads, width = attention.shape[0], x.shape[-1]
-    scores = x.new_empty(edges.source.numel(), x.shape[0], heads)
-    matrix = by_heads(attention)
-    for i in range(x.shape[0]):
-        for part in _chunks(edges, width):
-            scores[part, i] = F.leaky_relu_(_sums(x[i], z[i], r, edges, part), slope) @ matrix
-    return scores.flatten(1)
+    def sums(self, table: Tensor, r: Tensor | None, pairs: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
+        """u for one signal's table `(rows, D)`, so many edges at a time: `(part, D)`."""
+        count = self.edges.source.numel()
+        size = max(1, _CHUNK_NUMBERS // width)
+        starts = 2 * torch.arange(min(size, count) + 1, dtype=pairs.dtype, device=pairs.device)
+        for start in range(0, count, size):
+            part = slice(start, min(start + size, count))
+            both = bags(table, pairs[2 * part.start : 2 * part.stop], starts[: part.stop - part.start + 1], None)
+            yield part, both if r is None else both.add_(r[part])
 
 
 @operator("gconv::dynamic_attention")
 def _dynamic(
-    x: Tensor,
-    z: Tensor,
+    table: Tensor,
     r: Tensor | None,
-    attention: Tensor,
+    a: Tensor,
     slope: float,
     source: Tensor,
     target: Tensor,
@@ -60,32 +70,42 @@ def _dynamic(
     target_back: Tensor,
     offsets_back: Tensor,
     to_columns: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     edges = Edges(source, target, offsets, target_back, offsets_back, to_columns)
-    exact = torch.promote_types(x.dtype, torch.float32)
-    out = x.new_zeros(x.shape[0], edges.num_targets, *x.shape[2:])
-    if not out.numel() or not source.numel():
-        return out
-    attention, r = attention.to(exact), None if r is None else r.to(exact).flatten(1)
-    for part in blocks(x, edges):
-        signals = x[part].to(exact)
-        scores = _scores(signals.flatten(2), z[part].to(exact).flatten(2), r, attention, edges, slope)
-        softmax_sums(signals, scores, edges, float(scores.abs().amax()), out[part])
-    return out
+    exact = torch.promote_types(table.dtype, torch.float32)
+    signals, nodes, sides, heads, channels = table.shape
+    ends, width = _Ends(edges, sides), heads * channels
+    kept = table.new_empty(source.numel(), signals, heads, dtype=exact)
+    if not table.numel() or not source.numel():
+        return table.new_zeros(signals, nodes, heads, channels), kept.zero_()
+    out, matrix, pairs = table.new_empty(signals, nodes, heads, channels), by_heads(a.to(exact)), ends.pairs()
+    r, mixer = None if r is None else r.to(exact).flatten(1), Mixer(ends.rows, heads)
+    for block in blocks(out, edges):
+        rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
+        for i in range(rows.shape[0]):
+            for part, sums in ends.sums(rows[i].flatten(1), r, pairs, width):
+                kept[part, block.start + i] = F.leaky_relu_(sums, slope) @ matrix
+        scores = kept[:, block].flatten(1)
+        softmax_sums(rows, scores, mixer, float(torch.linalg.vector_norm(scores, torch.inf)), out[block])
+    return out, kept
 
 
 @_dynamic.register_fake
-def _(x, z, *_) -> Tensor:
-    return x.new_empty(x.shape[0], z.shape[1], *x.shape[2:])
+def _(table, r, a, slope, source, *_) -> tuple[Tensor, Tensor]:
+    signals, nodes, _, heads, channels = table.shape
+    kept = torch.promote_types(table.dtype, torch.float32)
+    return table.new_empty(signals, nodes, heads, channels), table.new_empty(
+        source.shape[0], signals, heads, dtype=kept
+    )
 
 
 @operator("gconv::dynamic_attention_backward")
 def _dynamic_backward(
     grad: Tensor,
-    x: Tensor,
-    z: Tensor,
+    table: Tensor,
     r: Tensor | None,
-    attention: Tensor,
+    a: Tensor,
+    kept: Tensor,
     slope: float,
     source: Tensor,
     target: Tensor,
@@ -93,74 +113,74 @@ def _dynamic_backward(
     target_back: Tensor,
     offsets_back: Tensor,
     to_columns: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     edges = Edges(source, target, offsets, target_back, offsets_back, to_columns)
-    exact = torch.promote_types(x.dtype, torch.float32)
-    dx, dz = torch.zeros_like(x), torch.zeros_like(z)
-    dr = x.new_zeros(0 if r is None else r.shape, dtype=exact).flatten(1 if r is not None else 0)
-    da = attention.new_zeros(attention.shape, dtype=exact)
-    if not grad.numel() or not source.numel():
-        return dx, dz, dr.to(x.dtype).view(0 if r is None else r.shape), da.to(x.dtype)
-    a, r = attention.to(exact), None if r is None else r.to(exact).flatten(1)
-    heads, channels = attention.shape
-    matrix = by_heads(a).t().contiguous()
-    for block in blocks(x, edges):
-        signals, others = x[block].to(exact), z[block].to(exact).flatten(2)
-        flat = signals.flatten(2)
-        scores = _scores(flat, others, r, a, edges, slope)
-        through, slopes = softmax_sums_backward(
-            grad[block].to(exact), signals, scores, edges, float(scores.abs().amax())
-        )
+    exact = torch.promote_types(table.dtype, torch.float32)
+    nodes, sides, heads, channels = table.shape[1:]
+    ends, width = _Ends(edges, sides), heads * channels
+    dr = table.new_zeros((0,) if r is None else (source.numel(), width), dtype=exact)
+    if not table.numel() or not source.numel():
+        return table.new_zeros(table.shape), dr.to(table.dtype).view(0 if r is None else r.shape), a.new_zeros(a.shape)
+    dtable, da, pairs = table.new_empty(table.shape), a.new_zeros(width, dtype=exact), ends.pairs()
+    factors, spread = a.to(exact).flatten(), by_heads(torch.ones_like(a, dtype=exact)).t().contiguous()
+    r, mixer = None if r is None else r.to(exact).flatten(1), Mixer(ends.rows, heads)
+    for block in blocks(grad, edges):
+        rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
+        scores = kept[:, block].flatten(1)
+        dy, bound = grad[block].to(exact), float(torch.linalg.vector_norm(scores, torch.inf))
+        through, slopes = softmax_sums_backward(dy, rows, scores, mixer, bound)
         slopes = slopes.view(slopes.shape[0], -1, heads)
-        for i in range(flat.shape[0]):
-            on_edges = flat.new_empty(slopes.shape[0], heads * channels)
-            for part in _chunks(edges, heads * channels):
-                bent = F.leaky_relu_(_sums(flat[i], others[i], r, edges, part), slope)
-                own = slopes[part, i]
-                products = (own.t() @ bent).view(heads, heads, channels)
-                da += products.diagonal().t()
-                on_edges[part] = torch.ops.aten.leaky_relu_backward(own @ matrix, bent, slope, True)
-            dz[block.start + i] = edges.into_targets(on_edges).view(-1, heads, channels)
-            dx[block.start + i] = through[i] + edges.into_sources(on_edges).view(-1, heads, channels)
+        bent = rows.new_empty(slopes.shape[0], width)
+        for i in range(rows.shape[0]):
+            for part, sums in ends.sums(rows[i].flatten(1), r, pairs, width):
+                own = slopes[part, i] @ spread
+                torch.ops.aten.leaky_relu_backward.grad_input(own, sums, slope, False, grad_input=bent[part])
+            into, out_of = edges.into_targets(bent), edges.into_sources(bent)
+            x, z = rows[i, ::sides].flatten(1), rows[i, sides - 1 :: sides].flatten(1)
+            da += (into * z).sum(0) + (out_of * x).sum(0)
             if r is not None:
-                dr += on_edges
-    return dx, dz, dr.to(x.dtype).view(0 if r is None else (-1, heads, channels)), da.to(x.dtype)
+                da += (bent * r).sum(0)
+                dr.addcmul_(bent, factors)
+            near = (out_of * factors).view(nodes, heads, channels).add_(through[i])
+            own_side = (into * factors).view(nodes, heads, channels)
+            dtable[block.start + i, :, 0] = near if sides == 2 else near + own_side
+            if sides == 2:
+                dtable[block.start + i, :, 1] = own_side
+    return dtable, dr.to(table.dtype).view(0 if r is None else (-1, heads, channels)), da.view(a.shape).to(a.dtype)
 
 
 @_dynamic_backward.register_fake
-def _(grad, x, z, r, attention, *_) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dr = x.new_empty(0 if r is None else r.shape)
-    return torch.empty_like(x), torch.empty_like(z), dr, attention.new_empty(attention.shape)
+def _(grad, table, r, a, *_) -> tuple[Tensor, Tensor, Tensor]:
+    return table.new_empty(table.shape), table.new_empty(0 if r is None else r.shape), a.new_empty(a.shape)
 
 
 def _setup(ctx, inputs, output) -> None:
     *tensors, slope, source, target, offsets, target_back, offsets_back, to_columns = inputs
-    ctx.save_for_backward(*tensors, source, target, offsets, target_back, offsets_back, to_columns)
+    ctx.save_for_backward(*tensors, output[1], source, target, offsets, target_back, offsets_back, to_columns)
+    ctx.mark_non_differentiable(output[1])
     ctx.slope = slope
 
 
-def _gradients(ctx, grad: Tensor):
-    x, z, r, attention, *edges = ctx.saved_tensors
+def _gradients(ctx, grad: Tensor, _: Tensor):
+    table, r, a, kept, *edges = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
-        structure = Structure(edges[0].long(), edges[1].long(), x.shape[1], z.shape[1])
+        structure = Structure(edges[0].long(), edges[1].long(), table.shape[1], table.shape[1])
 
-        def steps(x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor) -> Tensor:
-            scores = dynamic_scores(x, z, r, attention, structure, ctx.slope)
-            return weighted(x, row_softmax(scores, structure), structure)
+        def steps(table: Tensor, r: Tensor | None, a: Tensor) -> Tensor:
+            x, z = table[:, :, 0], table[:, :, -1]
+            return weighted(x, row_softmax(dynamic_scores(x, z, r, a, structure, ctx.slope), structure), structure)
 
-        gradients = differentiable(steps, (x, z, r, attention), grad)
+        gradients = differentiable(steps, (table, r, a), grad)
     else:
-        dx, dz, dr, da = _dynamic_backward(grad, x, z, r, attention, ctx.slope, *edges)
-        gradients = dx, dz, None if r is None else dr, da
+        dtable, dr, da = _dynamic_backward(grad, table, r, a, kept, ctx.slope, *edges)
+        gradients = dtable, None if r is None else dr, da
     return *gradients, *[None] * 7
 
 
 _dynamic.register_autograd(_gradients, setup_context=_setup)
 
 
-def fused_dynamic(
-    x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, structure: Structure, slope: float
-) -> Tensor:
-    """y `(S, T, H, C)` of x `(S, n, H, C)`, z `(S, T, H, C)`, r `(E, H, C)` in the order of the edges, a `(H, C)`."""
+def fused_dynamic(table: Tensor, r: Tensor | None, a: Tensor, structure: Structure, slope: float) -> Tensor:
+    """y `(S, N, H, C)` of x and z in one table, r `(E, H, C)` in the order of the edges, a `(H, C)`."""
     sorted_r = None if r is None else r.index_select(0, structure.rows.order)
-    return _dynamic(x, z, sorted_r, attention, slope, *structure.entries)
+    return _dynamic(table, sorted_r, a, slope, *structure.entries)[0]

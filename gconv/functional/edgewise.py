@@ -31,7 +31,7 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "min": lambda messages: messages.amin(-2),
 }
 # Numbers of the messages that are made at once.
-_PIECE_NUMBERS = 1 << 20
+_PIECE_NUMBERS = 1 << 22
 
 
 def check_reduction(layer: str, aggr: object) -> None:
@@ -106,11 +106,11 @@ def edgewise(
     >>> edgewise(x, x, structure, of_neighbour, [], "max").flatten()
     tensor([0., 0., 5.])
     """
-    if not structure.num_edges:
-        nothing = _through(network, join(own[:, :1, None], near[:, :1, None]))
-        return nothing.new_zeros(own.shape[0], structure.num_targets, nothing.shape[-1])
     if not all(acts_by_rows(part) for part in network):
         return _all_at_once(own, near, structure, join, network, aggr)
+    if not structure.num_edges:  # zeros that know where they come from
+        nothing = _through(network, join(own[:, :0, None], near[:, :0, None]))
+        return nothing.sum((1, 2))[:, None].repeat(1, structure.num_targets, 1)
     traced = torch.compiler.is_compiling()
     anew = torch.is_grad_enabled() and not traced and all(is_a_function(part) for part in network)
     whole = None if traced else nn.Sequential(*network)

@@ -271,4 +271,8 @@ def _portable(x: Tensor, graph: Graph, largest: bool) -> Tensor:
     source, target = graph.edge_index
     near = x.index_select(1, source)
     place = target[None, :, None].expand_as(near)
-    return torch.zeros_like(x).scatter_reduce(1, place, near, "amax" if largest else "amin", include_self=False)
+    # Not from 0 on, whatever `include_self` says: torch would give 0 its share of the gradient where it is the largest.
+    start = x.new_full(x.shape, -torch.inf if largest else torch.inf)
+    found = start.scatter_reduce(1, place, near, "amax" if largest else "amin", include_self=False)
+    alone = torch.ones(graph.num_nodes, dtype=torch.bool, device=x.device).index_fill(0, target, False)
+    return found.masked_fill(alone[:, None], 0)

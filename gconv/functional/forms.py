@@ -7,7 +7,29 @@ from contextlib import contextmanager
 
 import torch
 
-FORMS = ("gather", "stencil", "dense", "portable", "convolution", "fused", "eigenbasis", "collapsed")
+FORMS = (
+    "gather",
+    "stencil",
+    "dense",
+    "portable",
+    "sparse",
+    "triton",
+    "convolution",
+    "fused",
+    "eigenbasis",
+    "collapsed",
+)
+# What a kind of work runs as on a device, where its plan asks for nothing else. On the CPU the choice is measured
+# (benchmarks/forms.py). On a GPU it is the same plain torch form until `python -m benchmarks.gpu` has run on one: its
+# JSON names the fastest form of each kind of work under "defaults", and that is what belongs here.
+DEFAULTS = {
+    "cpu": {"sum": "gather", "filter": "fused", "attention": "fused"},
+    "cuda": {"sum": "gather", "filter": "fused", "attention": "fused"},
+}
+# Forms whose operators other programs do not know.
+_OWN = ("gather", "fused", "sparse", "triton")
+# What a form needs that may be mended.
+_MISSING = {"triton": "; 'triton' needs Triton, and signals on a GPU or TRITON_INTERPRET=1 before gconv is imported"}
 _forced: str | None = None
 
 
@@ -15,10 +37,11 @@ _forced: str | None = None
 def force_form(name: str) -> Iterator[None]:
     """Run everything inside in the named form, wherever an operation knows it and its plan allows it.
 
-    Weighted sums know 'gather', 'stencil' (regular grids), 'dense' and 'portable' (plain `index_add`); filters, kernels
-    and attention 'fused' and their steps in each of those; Chebyshev filters also 'eigenbasis' (undirected graphs);
-    directional convolutions 'convolution' (grids) and 'gather'; kernels on edges
-    with few different attributes 'collapsed'. All agree to rounding.
+    Weighted sums know 'gather', 'stencil' (regular grids), 'dense', 'portable' (plain `index_add`), 'sparse' (torch's
+    sparse product) and 'triton' (its kernels, on a GPU); filters, kernels and attention 'fused' and their steps in
+    each of those, attention 'triton' as a whole; Chebyshev filters also 'eigenbasis' (undirected graphs); directional
+    convolutions 'convolution' (grids) and 'gather'; kernels on edges with few different attributes 'collapsed'. All
+    agree to rounding.
 
     Raises:
         ValueError: for an unknown name.
@@ -38,6 +61,15 @@ def force_form(name: str) -> Iterator[None]:
 def forced_form() -> str | None:
     """The form that `force_form` asks for, if any."""
     return _forced
+
+
+def default_form(work: str, device: torch.device) -> str:
+    """What this kind of work ('sum', 'filter' or 'attention') runs as on a device.
+
+    >>> default_form("sum", torch.device("cpu"))
+    'gather'
+    """
+    return DEFAULTS.get(device.type, DEFAULTS["cpu"])[work]
 
 
 def check_form(name: str) -> None:
@@ -69,11 +101,11 @@ def pick(
     if form is not None:
         check_form(form)
         if form not in able:
-            raise ValueError(f"the form {form!r} cannot run this sum: {', '.join(able)} can")
+            raise ValueError(f"the form {form!r} cannot run this sum: {', '.join(able)} can{_MISSING.get(form, '')}")
         chosen, why = form, "asked for"
     elif _forced in able:
         chosen, why = str(_forced), "forced"
-    elif torch.compiler.is_exporting() and "portable" in able and choice in ("gather", "fused"):
+    elif torch.compiler.is_exporting() and "portable" in able and choice in _OWN:
         chosen, why = "portable", "what is exported may go where custom operators are unknown"
     else:
         chosen = choice

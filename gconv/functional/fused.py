@@ -10,33 +10,39 @@ the sums:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
+from gconv.domains.blocks import at_once
 from gconv.domains.operators import Operator
 from gconv.functional.custom import operator
 from gconv.functional.rows import NARROW, _row_gather, bags
 from gconv.functional.terms import clenshaw, terms
 
-# Numbers of the widest signals that are worked on at once: a few such tables fit into the cache.
+# Numbers of the widest signals that are worked on at once: a few such tables fit into the cache (on a GPU: `at_once`).
 _BLOCK_NUMBERS = 1 << 19
 
 
 class _Sums:
     """A on a few signals, as rows of one table: signal after signal, or side by side where they are narrow."""
 
-    def __init__(self, values: Tensor, index: Tensor, offsets: Tensor, nodes: int, count: int, beside: bool) -> None:
-        self.nodes, self.count, self.beside = nodes, count, beside
-        copies = 1 if beside else count
-        self._index, self._offsets = index[: copies * values.numel()], offsets[: copies * nodes + 1]
-        self._values = values.repeat(copies) if copies > 1 else values
+    def __init__(self, values: Tensor, index: Tensor, offsets: Tensor, nodes: int, most: int, beside: bool) -> None:
+        """`most`: how many signals there are in the largest block."""
+        self.nodes, self.beside, self.count = nodes, beside, most
+        self._entries, self._index, self._offsets = values.numel(), index, offsets
+        self._values = values if beside or most == 1 else values.repeat(most)
+
+    def of(self, count: int) -> _Sums:
+        """The same for a block of so many signals."""
+        self.count = count
+        return self
 
     def __call__(self, table: Tensor) -> Tensor:
-        width = table.shape[1]
+        width, copies = table.shape[1], 1 if self.beside else self.count
         rows = table.view(self.nodes, self.count * width) if self.beside else table
-        return bags(rows, self._index, self._offsets, self._values).view(-1, width)
+        entries = copies * self._entries
+        index, offsets = self._index[:entries], self._offsets[: copies * self.nodes + 1]
+        return bags(rows, index, offsets, self._values[:entries]).view(-1, width)
 
     def enter(self, signals: Tensor) -> Tensor:
         """Signals `(b, N, C)` as a table `(b · N, C)`."""
@@ -52,13 +58,13 @@ class _Sums:
             signals.copy_(table.view(self.nodes, self.count, -1).transpose(0, 1))
 
 
-def _blocks(signals: int, nodes: int, widest: int, width: int, copies: int) -> Iterator[tuple[slice, bool]]:
-    """Which signals are worked on together, and whether side by side."""
+def _blocks(x: Tensor, widest: int, width: int, copies: int) -> tuple[list[slice], bool]:
+    """Which of the signals `(S, N, C)` are worked on together, the most first, and whether side by side."""
+    signals, nodes, _ = x.shape
     beside = width <= NARROW and signals > 1
-    count = max(1, _BLOCK_NUMBERS // max(nodes * widest, 1))
+    count = max(1, at_once(_BLOCK_NUMBERS, x.device) // max(nodes * widest, 1))
     count = min(count, signals if beside else copies)
-    for start in range(0, signals, count):
-        yield slice(start, min(start + count, signals)), beside
+    return [slice(start, min(start + count, signals)) for start in range(0, signals, count)], beside
 
 
 @operator("gconv::polynomial")
@@ -81,8 +87,10 @@ def _polynomial(
     count, _, cout = weight.shape
     out = x.new_empty(signals, nodes, cout)
     x = x.contiguous()
-    for part, beside in _blocks(signals, nodes, max(cin, cout), min(cin, cout), copies):
-        apply = _Sums(values, index, offsets, nodes, x[part].shape[0], beside)
+    parts, beside = _blocks(x, max(cin, cout), min(cin, cout), copies)
+    sums = _Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    for part in parts:
+        apply = sums.of(part.stop - part.start)
         table, y = apply.enter(x[part]), apply.room(out[part])
         if cin <= cout:
             for k, term in enumerate(terms(apply, table, count, first, chebyshev)):
@@ -123,7 +131,7 @@ def _polynomial_backward(
     offsets_back: Tensor,
     copies_back: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    signals, nodes, cin = x.shape
+    _, nodes, cin = x.shape
     count, _, cout = weight.shape
     exact = torch.promote_types(x.dtype, torch.float32)
     grad_x = x.new_empty(x.shape if need_x else 0)
@@ -133,9 +141,12 @@ def _polynomial_backward(
     turned = weight.transpose(1, 2)
     by_grad = cout <= cin * (need_x + need_weight)
     width = cout if by_grad else cin
-    for part, beside in _blocks(signals, nodes, max(cin, cout), width, min(copies, copies_back)):
-        together = x[part].shape[0]
-        back = _Sums(values_back, index_back, offsets_back, nodes, together, beside)
+    parts, beside = _blocks(x, max(cin, cout), width, min(copies, copies_back))
+    sums = _Sums(values_back, index_back, offsets_back, nodes, parts[0].stop, beside)
+    again = None if by_grad else _Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    for part in parts:
+        together = part.stop - part.start
+        back = sums.of(together)
         table, dy = back.enter(x[part]), back.enter(grad[part])
         dx = back.room(grad_x[part]) if need_x else None
         if need_bias:
@@ -147,9 +158,8 @@ def _polynomial_backward(
                 if need_weight:
                     grad_weight[k] += table.t() @ z
         else:
-            if need_weight:
-                forth = _Sums(values, index, offsets, nodes, together, beside)
-                for k, term in enumerate(terms(forth, table, count, first, chebyshev)):
+            if need_weight and again is not None:
+                for k, term in enumerate(terms(again.of(together), table, count, first, chebyshev)):
                     grad_weight[k] += term.t() @ dy
             if dx is not None:
                 dx.copy_(clenshaw(back, lambda k, dy=dy: dy @ turned[k], count, first, chebyshev))

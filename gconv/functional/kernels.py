@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from gconv.domains.blocks import at_once
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
@@ -27,19 +28,20 @@ from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate
 from gconv.functional.rows import bags, dots
 
-# Numbers of the sums by kernel that are made at once.
+# Numbers of the sums by kernel that are made at once, on a CPU.
 _BLOCK_NUMBERS = 1 << 20
 
 
-def _pieces(signals: int, nodes: int, width: int, copies: int) -> Iterator[tuple[slice, slice]]:
-    """Signals and rows that are worked on together: several whole signals, or a part of one."""
-    count = _BLOCK_NUMBERS // max(nodes * width, 1)
+def _pieces(x: Tensor, nodes: int, width: int, copies: int) -> Iterator[tuple[slice, slice]]:
+    """Signals and rows that are worked on together: several whole ones of x `(S, n, C)`, or a part of one."""
+    signals, numbers = x.shape[0], at_once(_BLOCK_NUMBERS, x.device)
+    count = numbers // max(nodes * width, 1)
     if count >= 1:
         count = min(count, copies)
         for start in range(0, signals, count):
             yield slice(start, min(start + count, signals)), slice(0, nodes)
         return
-    rows = max(1, _BLOCK_NUMBERS // width)
+    rows = max(1, numbers // width)
     for signal in range(signals):
         for start in range(0, nodes, rows):
             yield slice(signal, signal + 1), slice(start, min(start + rows, nodes))
@@ -80,7 +82,7 @@ def _kernel_sum(
     if not out.numel() or not entries or not cin:
         return out
     x, flat = x.contiguous(), matrices.reshape(count * cin, cout)
-    for part, rows in _pieces(signals, num_rows, count * cin, copies):
+    for part, rows in _pieces(x, num_rows, count * cin, copies):
         near, starts, span = _entries(index, offsets, part, rows, num_rows, count, entries)
         together = part.stop - part.start
         sums = bags(x[part].view(-1, cin), near, starts, _repeated(weight, span, together)).view(-1, count * cin)
@@ -105,7 +107,7 @@ def _kernel_sum_backward(
     copies_back: int,
     entries: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    signals, nodes, cin = x.shape
+    _, nodes, cin = x.shape
     count, _, cout = matrices.shape
     exact = torch.promote_types(x.dtype, torch.float32)
     dx = torch.zeros_like(x, memory_format=torch.contiguous_format)
@@ -115,7 +117,7 @@ def _kernel_sum_backward(
         x, grad = x.contiguous(), grad.contiguous()
         forth = matrices.transpose(0, 1).reshape(cin, count * cout)
         back = matrices.transpose(1, 2).reshape(count * cout, cin)
-        for part, rows in _pieces(signals, nodes, count * cout, copies_back):
+        for part, rows in _pieces(x, nodes, count * cout, copies_back):
             near, starts, span = _entries(index_back, offsets_back, part, rows, nodes, count, entries)
             together = part.stop - part.start
             own, dy = x[part, rows].reshape(-1, cin), grad[part].view(-1, cout)
@@ -169,7 +171,7 @@ def _products_first(x: Tensor, mixed: Structure, weight: Tensor | None, matrices
     """The same, products before sums; `mixed`: edges from rows (node, kernel) to targets."""
     count, cin, cout = matrices.shape
     products = x @ matrices.transpose(0, 1).reshape(cin, count * cout)
-    return propagate(products.reshape(x.shape[0], -1, cout), mixed, weight, form=form)
+    return propagate(products.reshape(x.shape[0], x.shape[1] * count, cout), mixed, weight, form=form)
 
 
 def kernel_sum(
@@ -237,7 +239,7 @@ def _choose(
     form: str | None,
     choices: dict[str, str] | None,
 ) -> Tensor:
-    if torch.is_autocast_enabled(x.device.type):  # as the dense product would
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as the dense product would
         x = x.to(torch.get_autocast_dtype(x.device.type))
         weight, matrices = None if weight is None else weight.to(x.dtype), matrices.to(x.dtype)
     count, cin, cout = matrices.shape

@@ -17,6 +17,7 @@ from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.forms import pick
 from gconv.functional.fused import fused_filter
+from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import choice_of, propagate
 from gconv.functional.terms import clenshaw, terms
 
@@ -35,7 +36,7 @@ def polynomial(
     """The filter Σ_k P_k(A) x W_k + b above.
 
     Args:
-        x: `(..., N, C_in)`.
+        x: `(..., N, C_in)`, or sparse `(N, C_in)`.
         operator: A; or a structure, with its `edge_weight` `(E,)`, which may be learned (None: ones).
         weight: W, `(K, C_in, C_out)`. bias: b, `(C_out,)` or None.
         first: the lowest power. chebyshev: Chebyshev polynomials instead of powers (`first` is 0 then).
@@ -51,7 +52,9 @@ def polynomial(
     >>> polynomial(torch.ones(2, 16, 3), grid_graph((4, 4)).plan.gcn(), torch.ones(2, 3, 5)).shape
     torch.Size([2, 16, 5])
     """
-    if torch.is_autocast_enabled(x.device.type):  # as the dense product would
+    if is_sparse(x):
+        return _of_sparse(x, operator, weight, bias, edge_weight, first, chebyshev, form)
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as the dense product would
         x = x.to(torch.get_autocast_dtype(x.device.type))
     weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     count, cin, cout = weight.shape
@@ -73,4 +76,25 @@ def polynomial(
         out = torch.cat(found, -1) @ weight.flatten(0, 1)
     else:
         out = clenshaw(apply, lambda k: x @ weight[k], count, first, chebyshev)
+    return out if bias is None else out + bias
+
+
+def _of_sparse(
+    x: Tensor,
+    operator: Operator | Structure,
+    weight: Tensor,
+    bias: Tensor | None,
+    edge_weight: Tensor | None,
+    first: int,
+    chebyshev: bool,
+    form: str | None,
+) -> Tensor:
+    """Products first, all in one pass over the signal's entries; then Clenshaw's rule."""
+    count, cin, cout = weight.shape
+    products = product(x, weight.permute(0, 2, 1).reshape(count * cout, cin)).unflatten(-1, (count, cout))
+    step = None if form == "fused" else form
+    out = clenshaw(
+        lambda signal: propagate(signal, operator, edge_weight, form=step),
+        lambda k: products[:, k], count, first, chebyshev,
+    )  # fmt: skip
     return out if bias is None else out + bias

@@ -14,6 +14,10 @@ The forms of a weighted sum, equal to rounding:
     stencil    y = diagonal ⊙ x + left ⊙ (kernel ∗ (right ⊙ x)), a depthwise convolution: operators of regular grids
     dense      the matrix itself: small graphs
     portable   plain `index_add`: needs no plan, and exports to formats that know no custom operator
+    sparse     torch's product of a matrix in compressed rows, all signals in its width: MKL, cuSPARSE
+    triton     the kernels of `gpu`: on a GPU, or through Triton's interpreter
+
+The weighted sums of heads and kernels run in all of them but the stencil and the dense product.
 """
 
 from __future__ import annotations
@@ -27,12 +31,17 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, Stencil
 from gconv.domains.structure import Structure
-from gconv.functional.forms import pick
+from gconv.functional import gpu
+from gconv.functional.forms import default_form, pick
 from gconv.functional.rows import gather, gather_sorted
 
 # Measured on the CPU, forward and backward (benchmarks/forms.py): up to so many nodes a dense product is the fastest,
 # beyond them the gather; the stencil nowhere.
 DENSE_NODES = 64
+# Which engine of the row-gather a form is.
+_ENGINES = {"gather": "bags", "sparse": "sparse", "triton": "triton"}
+# Which kind of work is asked for, by what it runs as on a CPU.
+_WORK = {"gather": "sum", "fused": "filter"}
 
 
 def propagate(
@@ -78,10 +87,30 @@ def _signals(x: Tensor, num_nodes: int, name: str = "x") -> Tensor:
     return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
+def sum_forms(device: torch.device) -> tuple[str, ...]:
+    """The forms in which a weighted sum over any edges can run on a device.
+
+    >>> sum_forms(torch.device("cpu"))[:3]
+    ('gather', 'portable', 'sparse')
+    """
+    compressed = device.type in ("cpu", "cuda")
+    return ("gather", "portable") + ("sparse",) * compressed + ("triton",) * gpu.runs_on(device)
+
+
+def _default(work: str, able: tuple[str, ...], otherwise: str, device: torch.device) -> tuple[str, str]:
+    """The device's form for this work, if it can run, and why."""
+    chosen = default_form(work, device)
+    return chosen if chosen in able else otherwise, "sorted rows, nothing stored"
+
+
 def _sum(x: Tensor, structure: Structure, weight: Tensor | None, form: str | None) -> Tensor:
     signals = _signals(x, structure.num_sources)
-    chosen = pick(form, ("gather", "portable"), "gather", "sorted rows, nothing stored")
-    out = gather(signals, structure, weight) if chosen == "gather" else portable(signals, structure, weight)
+    able = sum_forms(x.device)
+    chosen = pick(form, able, *_default("sum", able, "gather", x.device))
+    if chosen == "portable":
+        out = portable(signals, structure, weight)
+    else:
+        out = gather(signals, structure, weight, _ENGINES[chosen])
     return out.reshape(*x.shape[:-2], *out.shape[-2:])
 
 
@@ -119,16 +148,18 @@ def _apply(x: Tensor, operator: Operator, form: str | None) -> Tensor:
     elif chosen == "portable":
         out = portable(signals, operator.structure, operator.weight.to(x.dtype))
     else:
-        out = gather_sorted(signals, operator.structure, *operator.values(x.dtype))
+        out = gather_sorted(signals, operator.structure, *operator.values(x.dtype), _ENGINES[chosen])
     return out.reshape(x.shape)
 
 
 def choice_of(operator: Operator, otherwise: str = "gather") -> tuple[tuple[str, ...], str, str]:
     """The forms that can apply an operator, the one to choose, and why."""
-    able = ("gather", "dense", "portable") + ("stencil",) * (operator.stencil is not None)
+    device = operator.weight.device
+    first, *others = sum_forms(device)
+    able = (first, "dense", *others, *("stencil",) * (operator.stencil is not None))
     if operator.num_nodes <= DENSE_NODES:
         return able, "dense", f"no more than {DENSE_NODES} nodes"
-    return able, otherwise, "sorted rows, nothing stored"
+    return able, *_default(_WORK[otherwise], able, otherwise, device)
 
 
 def portable(x: Tensor, structure: Structure, weight: Tensor | None) -> Tensor:

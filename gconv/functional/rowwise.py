@@ -6,24 +6,40 @@ from torch import nn
 
 from grid_cnn.layer import ELEMENTWISE
 
-_DROPS = (nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
-_BY_ROWS = (*ELEMENTWISE, *_DROPS, nn.Linear, nn.LayerNorm, nn.Bilinear, nn.Softmax, nn.LogSoftmax)
+_DROPS = (nn.Dropout, nn.AlphaDropout, nn.RReLU)
+_ALONG_AN_AXIS = (nn.Softmax, nn.LogSoftmax)
+_BY_ROWS = (*ELEMENTWISE, *_ALONG_AN_AXIS, nn.Linear, nn.LayerNorm, nn.Sequential)
 
 
 def modules_of(network: nn.Module) -> list[nn.Module]:
-    """A network as modules in a row."""
-    return list(network) if type(network) is nn.Sequential else [network]
+    """A network as modules in a row, if nothing is lost when they are called without it."""
+    return list(network) if type(network) is nn.Sequential and not _has_hooks(network) else [network]
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a call of the module does more than its `forward`, or tells somebody."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
 
 
 def _is_linear(module: nn.Module) -> bool:
     """Whether a module is W x + b and nothing more, so that W and b may be used without calling it."""
-    hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
-    return type(module) is nn.Linear and not hooks
+    return type(module) is nn.Linear and not _has_hooks(module)
+
+
+def _acts_by_rows(module: nn.Module) -> bool:
+    """The same of one module; a subclass, or a hook, may do anything."""
+    along_last = not isinstance(module, _ALONG_AN_AXIS) or module.dim == -1
+    return type(module) in _BY_ROWS and along_last and not _has_hooks(module)
 
 
 def acts_by_rows(network: nn.Module) -> bool:
-    """Whether rows do not see each other: batch normalisation, and what is not known, may look at all of them."""
-    return all(isinstance(m, _BY_ROWS) for m in network.modules() if not isinstance(m, nn.Sequential))
+    """Whether rows do not see each other: batch normalisation, and what is not known, may look at all of them.
+
+    >>> acts_by_rows(nn.Softmax(-1)), acts_by_rows(nn.Softmax(0))
+    (True, False)
+    """
+    return all(_acts_by_rows(module) for module in network.modules())
 
 
 def is_a_function(network: nn.Module) -> bool:

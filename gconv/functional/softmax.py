@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gconv.domains.blocks import at_once
 from gconv.functional.rows import bags, dots
 
-# Scores that are worked on at once: a few such tables fit into the cache.
+# Scores that are worked on at once: a few such tables fit into the cache (on a GPU: `at_once`).
 _BLOCK_NUMBERS = 1 << 18
 # Where all scores are smaller than this, their exponentials need no maximum taken off.
 _SAFE = 40.0
-# From so many entries on, heads and signals go one by one.
+# From so many entries on (on a CPU), heads and signals go one by one.
 _LONG = 1 << 18
 
 
@@ -64,7 +65,7 @@ class Edges:
 def blocks(x: Tensor, edges: Edges) -> Iterator[slice]:
     """Which of the signals `(S, n, H, C)` are worked on together."""
     signals, heads = x.shape[0], x.shape[2]
-    count = max(1, _BLOCK_NUMBERS // max(edges.source.numel() * heads, 1))
+    count = max(1, at_once(_BLOCK_NUMBERS, x.device) // max(edges.source.numel() * heads, 1))
     for start in range(0, signals, count):
         yield slice(start, min(start + count, signals))
 
@@ -83,9 +84,10 @@ def exponentials(scores: Tensor, edges: Edges, bound: float) -> tuple[Tensor, Te
 class Mixer:
     """Weighted sums of signals `(b, n, H, C)` with a weight an edge, signal and head."""
 
-    def __init__(self, edges: Edges, heads: int, count: int) -> None:
-        self.edges, self.heads, self.count = edges, heads, count
-        self._one_by_one = edges.source.numel() * heads >= _LONG
+    def __init__(self, edges: Edges, heads: int) -> None:
+        self.edges, self.heads = edges, heads
+        self._one_by_one = edges.source.numel() * heads >= at_once(_LONG, edges.source.device)
+        self._kept: dict[tuple[int, int, bool], tuple[Tensor, Tensor]] = {}
 
     def forth(self, x: Tensor, weights: Tensor) -> Tensor:
         """`(b, n, H, C)`, `(E, W)` to `(b, H, T, C)`."""
@@ -107,7 +109,7 @@ class Mixer:
                 for h in range(self.heads)
             ]
             return torch.stack(found, 1)
-        index, offsets = self._tables(edges.source, edges.offsets, edges.num_sources, x.shape[0], head_first=False)
+        index, offsets = self._tables(edges.source, edges.offsets, x.shape[1], x.shape[0], head_first=False)
         found = dots(x.reshape(-1, channels), y.reshape(-1, channels), index, offsets)
         return found.view(-1, edges.source.numel()).t().contiguous()
 
@@ -132,6 +134,14 @@ class Mixer:
         self, near: Tensor, offsets: Tensor, num_columns: int, count: int, head_first: bool
     ) -> tuple[Tensor, Tensor]:
         """Index and offsets for rows (signal, head, node), one structure after the other."""
+        key = num_columns, count, head_first
+        if key not in self._kept:
+            self._kept[key] = self._made(near, offsets, *key)
+        return self._kept[key]
+
+    def _made(
+        self, near: Tensor, offsets: Tensor, num_columns: int, count: int, head_first: bool
+    ) -> tuple[Tensor, Tensor]:
         device, entries = near.device, near.numel()
         signal = torch.arange(count, dtype=near.dtype, device=device)[:, None, None]
         head = torch.arange(self.heads, dtype=near.dtype, device=device)[:, None]
@@ -149,11 +159,11 @@ def by_heads(vectors: Tensor) -> Tensor:
     return torch.block_diag(*vectors[:, :, None])
 
 
-def softmax_sums(x: Tensor, scores: Tensor, edges: Edges, bound: float, out: Tensor) -> None:
+def softmax_sums(x: Tensor, scores: Tensor, mixer: Mixer, bound: float, out: Tensor) -> None:
     """Write y `(b, T, H, C)` of x `(b, n, H, C)` and scores `(E, W)` to `out`."""
     count, _, heads, _ = x.shape
-    powers, inverse = exponentials(scores, edges, bound)
-    sums = Mixer(edges, heads, count).forth(x, powers).transpose(1, 2)
+    powers, inverse = exponentials(scores, mixer.edges, bound)
+    sums = mixer.forth(x, powers).transpose(1, 2)
     factors = inverse.view(-1, count, heads).transpose(0, 1)[..., None]
     if out.dtype == sums.dtype:
         torch.mul(sums, factors, out=out)
@@ -161,10 +171,10 @@ def softmax_sums(x: Tensor, scores: Tensor, edges: Edges, bound: float, out: Ten
         out.copy_(sums * factors)
 
 
-def softmax_sums_backward(grad: Tensor, x: Tensor, scores: Tensor, edges: Edges, bound: float) -> tuple[Tensor, Tensor]:
+def softmax_sums_backward(grad: Tensor, x: Tensor, scores: Tensor, mixer: Mixer, bound: float) -> tuple[Tensor, Tensor]:
     """dx `(b, n, H, C)` and ds `(E, W)` of dy `(b, T, H, C)`."""
     count, _, heads, _ = x.shape
-    mixer = Mixer(edges, heads, count)
+    edges = mixer.edges
     powers, inverse = exponentials(scores, edges, bound)
     factors = inverse.view(-1, count, heads).permute(1, 2, 0)[..., None]
     scaled = grad.new_empty(count, heads, edges.num_targets, grad.shape[-1])

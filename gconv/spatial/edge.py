@@ -88,7 +88,7 @@ def _channels(network: nn.Module) -> int | None:
     """C_in, if the network's first layers tell."""
     after = (m for m in modules_of(network) if not isinstance(m, ELEMENTWISE))
     first = next(after, None)
-    return first.in_features // 2 if isinstance(first, nn.Linear) else None
+    return first.in_features // 2 or None if isinstance(first, nn.Linear) else None  # a lazy one has 0 as yet
 
 
 def check_module(layer: str, module: object) -> None:

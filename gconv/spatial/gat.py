@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.functional.attention import attention
+from gconv.functional.product import product
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
 from grid_cnn.conv import check_channels
@@ -47,6 +48,7 @@ class GATConv(GraphLayer):
 
     kind = "spatial"
     reference = "Veličković et al. (2018), equations 1 to 6"
+    takes_sparse = True
 
     def __init__(
         self,
@@ -111,17 +113,14 @@ class GATConv(GraphLayer):
         graph, _ = self.resolve(x, edge_index)
         self.check_size(size, graph)
         structure, features = loops_and_features(self, graph, edge_attr, x.dtype)
-        signals = x if x.dim() == 3 else x[None]
-        projected = self.lin(signals).unflatten(-1, (self.heads, self.out_channels))
-        weight = self.lin.weight.unflatten(0, (self.heads, self.out_channels))
-        p = signals @ torch.einsum("hci,hc->ih", weight, self.att_src[0])
-        q = signals @ torch.einsum("hci,hc->ih", weight, self.att_dst[0])
+        projected = product(x, self.lin.weight)
+        projected = (projected if x.dim() == 3 else projected[None]).unflatten(-1, (self.heads, self.out_channels))
         r = None
         if self.lin_edge is not None and self.att_edge is not None and features is not None:
             edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
             r = features @ torch.einsum("hcd,hc->dh", edge_weight, self.att_edge[0])
         out, alpha = attention(
-            projected, p.to(projected.dtype), q.to(projected.dtype), structure, r, slope=self.negative_slope,
+            projected, self.att_src[0], self.att_dst[0], structure, r, slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0, form=form, weights=bool(return_attention_weights),
             choices=graph.plan.choices,
         )  # fmt: skip

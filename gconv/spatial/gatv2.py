@@ -13,6 +13,7 @@ networks? (2022), equation 7.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.functional.attention import dynamic_attention
@@ -110,15 +111,22 @@ class GATv2Conv(GraphLayer):
         graph, _ = self.resolve(x, edge_index)
         structure, features = loops_and_features(self, graph, edge_attr, x.dtype)
         signals, by_head = x if x.dim() == 3 else x[None], (self.heads, self.out_channels)
-        near = self.lin_l(signals).unflatten(-1, by_head)
-        own = near if self.share_weights else self.lin_r(signals).unflatten(-1, by_head)
+        table = self._both(signals).unflatten(-1, (-1, *by_head))
         r = None if self.lin_edge is None else self.lin_edge(features).unflatten(-1, by_head)
         out, alpha = dynamic_attention(
-            near, own, self.att[0], structure, r, slope=self.negative_slope,
+            table, self.att[0], structure, r, slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0, form=form, weights=bool(return_attention_weights),
             choices=graph.plan.choices,
         )  # fmt: skip
         return with_heads_joined(self, out, x, structure, alpha)
+
+    def _both(self, x: Tensor) -> Tensor:
+        """Θ_s x and Θ_t x side by side, in one product; Θ_s x alone where both are the same."""
+        if self.share_weights:
+            return self.lin_l(x)
+        weight = torch.cat([self.lin_l.weight, self.lin_r.weight])
+        bias = None if self.lin_l.bias is None else torch.cat([self.lin_l.bias, self.lin_r.bias])
+        return F.linear(x, weight, bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

@@ -23,15 +23,20 @@ from gconv.domains.operators import Operator, lattice_stencil
 from gconv.domains.structure import Structure
 from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
+from gconv.functional.rowwise import modules_of, split_first
 from gconv.layer import GraphLayer, GraphLike
+from gconv.spatial.edge import reset_module
+from grid_cnn.layer import ELEMENTWISE
+
+Network = Callable[[Tensor], Tensor]
 
 
 class GINConv(GraphLayer):
     """`torch_geometric.nn.GINConv`: same arguments, same state dict, same numbers.
 
     Args:
-        nn: h, a module (or a function) that maps rows `(n, C_in)` to rows `(n, C_out)`. As in PyG its parameters are
-            drawn anew.
+        nn: h, a module (or a function) that maps rows `(n, C_in)` to rows `(n, C_out)`; its parameters stay as
+            they are.
         eps: ε, or its first value.
         train_eps: learn ε.
 
@@ -47,7 +52,7 @@ class GINConv(GraphLayer):
     kind = "spatial"
     reference = "Xu, Hu, Leskovec and Jegelka (2019), equation 4.1"
 
-    def __init__(self, nn: Callable[[Tensor], Tensor], eps: float = 0.0, train_eps: bool = False) -> None:
+    def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False) -> None:
         super().__init__()
         if not callable(nn):
             raise TypeError(f"GINConv takes a network that maps rows to rows as nn, got {type(nn).__name__}")
@@ -56,20 +61,20 @@ class GINConv(GraphLayer):
             self.eps = torch.nn.Parameter(torch.empty(1))
         else:
             self.register_buffer("eps", torch.empty(1))
-        self.reset_parameters()
+        torch.nn.init.constant_(self.eps, eps)
 
     @property
     def in_channels(self) -> int | None:
         """The channels that `nn` begins with, if it begins with a linear layer."""
-        first = _first_linear(self.nn)
-        return None if first is None else first.in_features
+        modules = modules_of(self.nn) if isinstance(self.nn, nn.Module) else []
+        first = next((module for module in modules if not isinstance(module, ELEMENTWISE)), None)
+        return first.in_features if isinstance(first, nn.Linear) else None
 
     def reset_parameters(self) -> None:
-        """Draw the parameters of `nn` as its modules do; ε starts at `eps`."""
+        """Draw the parameters of `nn` by its own layers' rules; ε starts at `eps`."""
         if isinstance(self.nn, nn.Module):
-            _reset(self.nn)
-        with torch.no_grad():
-            self.eps.fill_(self.initial_eps)
+            reset_module(self.nn)
+        nn.init.constant_(self.eps, self.initial_eps)
 
     def forward(self, x: Tensor, edge_index: GraphLike = None, size: tuple[int, int] | None = None) -> Tensor:
         """The signal on the same graph after h.
@@ -79,83 +84,74 @@ class GINConv(GraphLayer):
         """
         graph, _ = self.resolve(x, edge_index)
         self.check_size(size, graph)
-        first = _first_linear(self.nn)
-        if first is None or not _unwatched(self.nn, first):
-            return self._rows(self.nn, self._sums(x, graph))
+        first, rest = self._parts()
+        if first is None:
+            return _by_rows(rest, self._sums(x, graph))
         out = self._first(x, graph, first)
-        return self._rows(self._rest, out) if isinstance(self.nn, nn.Sequential) else out
+        return _by_rows(rest, out) if rest else out
 
-    def _operator(self, graph: Graph) -> Operator | None:
-        """A + (1 + ε) I, if ε is a number that can be read without waiting; None while it is learned or traced."""
-        if self.eps.requires_grad or self.eps.device.type != "cpu" or torch.compiler.is_compiling():
-            return None
+    def _parts(self) -> tuple[nn.Linear | None, list[Network]]:
+        """The linear layer that goes into one pass with the sums, if there is one, and what comes after it."""
+        if isinstance(self.nn, nn.Module):
+            first, rest = split_first(self.nn)
+            if first is not None and _unwatched(self.nn, first):
+                return first, list(rest)
+        return None, [self.nn]
+
+    def _fixed(self, graph: Graph) -> tuple[Operator | Structure, Tensor | None]:
+        """A + (1 + ε) I, where ε is not learned: with its weights where they cannot be kept with the plan."""
+        structure = graph.plan.keep("edges and a loop a node", lambda: _and_loops(graph.structure))
+        if self.eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading ε would wait, or cannot be traced
+            own = (1.0 + self.eps).expand(graph.num_nodes)
+            return structure, torch.cat([own.new_ones(graph.num_edges), own])
         eps = float(self.eps)
-        return graph.plan.keep(("gin", eps), lambda: _with_own(graph, 1.0 + eps))
+        return graph.plan.keep(("gin", eps), lambda: _with_own(graph, structure, 1.0 + eps)), None
 
     def _sums(self, x: Tensor, graph: Graph) -> Tensor:
-        operator = self._operator(graph)
-        if operator is not None:
-            return propagate(x, operator)
-        return propagate(x, graph.plan.sum()) + (1.0 + self.eps) * x
+        if self.eps.requires_grad:
+            return propagate(x, graph.plan.sum()) + (1.0 + self.eps) * x
+        operator, weight = self._fixed(graph)
+        return propagate(x, operator, weight)
 
     def _first(self, x: Tensor, graph: Graph, first: nn.Linear) -> Tensor:
         """The sums and the first linear layer, in one pass."""
-        operator, weight = self._operator(graph), first.weight.t()
-        if operator is not None:
-            return polynomial(x, operator, weight[None], first.bias, first=1)
-        return polynomial(x, graph.plan.sum(), torch.stack([(1.0 + self.eps) * weight, weight]), first.bias)
-
-    def _rest(self, rows: Tensor) -> Tensor:
-        assert isinstance(self.nn, nn.Sequential)
-        for module in list(self.nn)[1:]:
-            rows = module(rows)
-        return rows
-
-    def _rows(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """`network` on all nodes of all signals, as rows."""
-        rows = x.reshape(-1, x.shape[-1])
-        out = network(rows)
-        if out.dim() != 2 or out.shape[0] != rows.shape[0]:
-            raise ValueError(
-                f"GINConv: nn maps rows (n, C_in) to rows (n, C_out); it made {tuple(out.shape)} of {tuple(rows.shape)}"
-            )
-        return out.reshape(*x.shape[:-1], out.shape[-1])
+        weight = first.weight.t()
+        if self.eps.requires_grad:
+            return polynomial(x, graph.plan.sum(), torch.stack([(1.0 + self.eps) * weight, weight]), first.bias)
+        operator, edge_weight = self._fixed(graph)
+        return polynomial(x, operator, weight[None], first.bias, edge_weight=edge_weight, first=1)
 
 
-def _first_linear(network: Callable[[Tensor], Tensor]) -> nn.Linear | None:
-    """The linear layer that a network is, or begins with."""
-    first = network[0] if type(network) is nn.Sequential and len(network) else network
-    return first if type(first) is nn.Linear else None
+def _by_rows(networks: list[Network], x: Tensor) -> Tensor:
+    """The networks, one after the other, on all nodes of all signals as rows."""
+    rows = out = x.reshape(-1, x.shape[-1])
+    for network in networks:
+        out = network(out)
+    if out.dim() != 2 or out.shape[0] != rows.shape[0]:
+        raise ValueError(
+            f"GINConv: nn maps rows (n, C_in) to rows (n, C_out); it made {tuple(out.shape)} of {tuple(rows.shape)}"
+        )
+    return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
-def _unwatched(*modules: Callable[[Tensor], Tensor]) -> bool:
-    """Whether calling these modules runs no hooks, so that their parameters are all there is to them."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return not any(getattr(module, kind) for module in modules for kind in hooks)
+def _unwatched(*modules: nn.Module) -> bool:
+    """Whether no hook would miss these modules' calls."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any(getattr(module, kind) for module in modules for kind in kinds)
 
 
-def _reset(module: nn.Module) -> None:
-    """Draw parameters anew: a module's own way, else its children's."""
-    reset = getattr(module, "reset_parameters", None)
-    if reset is not None:
-        reset()
-    else:
-        for child in module.children():
-            _reset(child)
-
-
-def _with_own(graph: Graph, own: float) -> Operator:
+def _with_own(graph: Graph, structure: Structure, own: float) -> Operator:
     """A + own · I with A unweighted; the loops that the graph has stay beside it."""
-    structure = graph.plan.keep("edges and a loop a node", lambda: _and_loops(graph.structure))
     weight = torch.ones(structure.num_edges, dtype=torch.float64, device=graph.device)
     weight[graph.num_edges :] = own
     stencil = lattice_stencil(graph)
-    if stencil is not None:
-        stencil = replace(stencil, diagonal=torch.full((graph.num_nodes,), own, dtype=torch.float64, device=graph.device))
+    stencil = None if stencil is None else replace(stencil, diagonal=weight[graph.num_edges :].clone())
     return Operator(f"sum + {own:g} own", structure, weight, stencil)
 
 
 def _and_loops(structure: Structure) -> Structure:
     nodes = torch.arange(structure.num_targets, device=structure.source.device)
     source, target = torch.cat([structure.source, nodes]), torch.cat([structure.target, nodes])
-    return Structure(source, target, structure.num_sources, structure.num_targets)
+    made = Structure(source, target, structure.num_sources, structure.num_targets)
+    _ = made.to_rows, made.to_columns  # stand before a compiler asks, which reads no ε and needs them
+    return made

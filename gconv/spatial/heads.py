@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
+from gconv.functional.product import product
 
 # PyG's names of the ways to reduce the features of edges into a node, and torch's.
 _REDUCTIONS = {"mean": "mean", "add": "sum", "sum": "sum", "min": "amin", "max": "amax", "mul": "prod"}
@@ -75,7 +76,7 @@ def with_heads_joined(
     out = out.flatten(-2) if layer.concat else out.mean(-2)
     out = out if x.dim() == 3 else out[0]
     if layer.res is not None:
-        out = out + layer.res(x)
+        out = out + product(x, layer.res.weight)
     out = out if layer.bias is None else out + layer.bias
     if alpha is None:
         return out

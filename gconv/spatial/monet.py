@@ -23,6 +23,7 @@ from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
+from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
@@ -52,6 +53,7 @@ class GMMConv(GraphLayer):
 
     kind = "spatial"
     reference = "Monti et al. (2017), equations 10 and 11"
+    takes_sparse = True
 
     def __init__(
         self,
@@ -109,10 +111,16 @@ class GMMConv(GraphLayer):
         graph, _ = self.resolve(x, edge_index)
         self.check_size(size, graph)
         pseudo = self.edge_features(graph, edge_attr, self.dim, x.dtype)
-        signals = x if x.dim() == 3 else x[None]
-        out = self._summed(signals, graph, pseudo, edge_attr is None or edge_attr is graph.edge_attr, form)
-        out = out if x.dim() == 3 else out[0]
-        out = out if self.root is None else out + self.root(x)
+        own = edge_attr is None or edge_attr is graph.edge_attr
+        if is_sparse(x) and self.separate_gaussians:
+            x = x.to_dense()
+        if is_sparse(x):
+            out = self._of_sparse(x, graph, pseudo)
+        elif x.dim() == 3:
+            out = self._summed(x, graph, pseudo, own, form)
+        else:
+            out = self._summed(x[None], graph, pseudo, own, form)[0]
+        out = out if self.root is None else out + product(x, self.root.weight)
         return out if self.bias is None else out + self.bias
 
     def _summed(self, x: Tensor, graph: Graph, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
@@ -131,6 +139,14 @@ class GMMConv(GraphLayer):
         weight = self._gaussians(pseudo)
         weight = weight if mean is None else weight * mean[:, None]
         return kernel_sum(x, graph.structure, weight, self._matrices(), form=chosen, choices=graph.plan.choices)
+
+    def _of_sparse(self, x: Tensor, graph: Graph, pseudo: Tensor) -> Tensor:
+        """Products first, in one pass over the signal's entries; then the sums over neighbours and kernels."""
+        weight = self._gaussians(pseudo)
+        weight = weight * graph.plan.mean_weights(x.dtype)[:, None] if self.aggr == "mean" else weight
+        products = product(x, self.g.t()).view(-1, self.out_channels)
+        kernels = graph.structure.flipped.kernels(self.kernel_size).flipped
+        return propagate(products, kernels, weight.reshape(-1))
 
     def _gaussians(self, pseudo: Tensor) -> Tensor:
         """w_k(e) at pseudo-coordinates `(E, dim)`: `(E, K)`, or `(E, C_in, C_out, K)` where separate."""

@@ -101,7 +101,8 @@ class NNConv(GraphLayer):
         given = graph.edge_attr if edge_attr is None else edge_attr
         if given is None:
             raise ValueError(f"NNConv needs edge_attr (E, D), features of the edges; {graph!r} has none")
-        features = self.edge_features(graph, edge_attr, 1 if given.dim() == 1 else given.shape[1], x.dtype)
+        width = 1 if given.dim() == 1 else given.shape[1]
+        features = self.edge_features(graph, edge_attr, width, x.dtype).clone()  # h may work in place
         signals = x if x.dim() == 3 else x[None]
         out = self._summed(signals, graph, features, edge_attr is None or edge_attr is graph.edge_attr, form)
         out = out if x.dim() == 3 else out[0]
@@ -140,10 +141,10 @@ class NNConv(GraphLayer):
         """h at the different features alone, and one matrix for each."""
         offsets = lattice_offsets(graph, x.dtype)
         if offsets is not None:
-            out = by_offsets(x, graph, self._matrices(self.nn(offsets)))
+            out = by_offsets(x, graph, self._matrices(self.nn(offsets.clone())))
             return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._matrices(self.nn(kinds[0].to(x.dtype)))
+        matrices = self._matrices(self.nn(kinds[0].to(x.dtype, copy=True)))
         return kind_sum(x, graph.structure, kinds[1], mean, matrices, choices=graph.plan.choices)
 
     def _matrices(self, flat: Tensor) -> Tensor:

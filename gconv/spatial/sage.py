@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.functional.extremes import extreme
 from gconv.functional.polynomial import polynomial
+from gconv.functional.product import is_sparse, product
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
 
@@ -50,6 +51,7 @@ class SAGEConv(GraphLayer):
 
     kind = "spatial"
     reference = "Hamilton, Ying and Leskovec (2017), algorithm 1"
+    takes_sparse = True
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class SAGEConv(GraphLayer):
     def _extreme(self, x: Tensor, graph: Graph) -> Tensor:
         near = extreme(self._projected(x), graph, largest=self.aggr == "max")
         out = self.lin_l(near)
-        return out if self.lin_r is None else out + self.lin_r(x)
+        return out if self.lin_r is None else out + product(x, self.lin_r.weight)
 
     def _sum(self, x: Tensor, graph: Graph) -> Tensor:
         operator = graph.plan.mean() if self.aggr == "mean" else graph.plan.sum()
@@ -99,10 +101,12 @@ class SAGEConv(GraphLayer):
         if self.lin_r is not None and self.lin is None:  # powers 0 and 1 of the operator, in one pass
             return polynomial(x, operator, torch.stack([self.lin_r.weight.t(), near]), bias)
         out = polynomial(self._projected(x), operator, near[None], bias, first=1)
-        return out if self.lin_r is None else out + self.lin_r(x)
+        return out if self.lin_r is None else out + product(x, self.lin_r.weight)
 
     def _projected(self, x: Tensor) -> Tensor:
-        return x if self.lin is None else self.lin(x).relu()
+        if self.lin is None:
+            return x.to_dense() if is_sparse(x) and self.aggr in ("max", "min") else x
+        return product(x, self.lin.weight, self.lin.bias).relu()
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr!r}"

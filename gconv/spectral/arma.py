@@ -5,11 +5,12 @@
     X'        = 1/K Σ_{k=1}^{K} X_k^(T)
 
 Symbols: K = `num_stacks`; T = `num_layers`; W^(0) = `init_weight`, `(K, C_in, C_out)`; W^(t) = `weight[t - 1]`,
-`(K, C_out, C_out)`; V^(t) = `root_weight[t]`, `(K, C_in, C_out)`; b^(t) = `bias[t]`, `(K, 1, C_out)`; σ = `act`; A holds
-`edge_weight` or ones. With `shared_weights` W, V and b are the same in every step but the first, whose W is W^(0).
+`(K, C_out, C_out)`; V^(t) = `root_weight[t]`, `(K, C_in, C_out)`; b^(t) = `bias[t]`, `(K, 1, C_out)`; σ = `act`; A
+holds `edge_weight` or ones. With `shared_weights` W, V and b are the same in all steps, but for the first, whose W
+is W^(0).
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: E · min(C_in, K · C_out) + (T - 1) K · E · C_out
-+ N · K · C_out ((T + 1) · C_in + (T - 1) · C_out) multiply-adds a signal (shared: 2 C_in in place of (T + 1) · C_in).
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: K · E · min(C_in, C_out) + (T - 1) K · E · C_out
++ N · K · C_out ((T + 1) · C_in + (T - 1) · C_out) multiply-adds a signal (shared: 2 C_in in place of (T + 1) C_in).
 Reference: Bianchi, Grattarola, Livi and Alippi, Graph neural networks with convolutional ARMA filters (2021),
 equations 6 and 10.
 """
@@ -17,6 +18,7 @@ equations 6 and 10.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -95,12 +97,37 @@ class ARMAConv(GraphLayer):
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
         operator, weight = self._operator(x, graph, learned)
-        stacks = self._activated(self._begin(x, operator, weight))
-        for step in range(1, self.num_layers):
-            matrices, root = self.weight[0 if self.shared_weights else step - 1], self._root(x, step)
-            sums = [
-                polynomial(stack, operator, matrix[None], edge_weight=weight, first=1)
-                for stack, matrix in zip(stacks, matrices, strict=True)
-            ]
-            stacks = self._activated([a + b for a, b in zip(sums, root, strict=True)])
-        return stacks[0] if self.num_stacks == 1 else torch.stack(stacks).mean(0)
+        dropping = self.training and self.dropout > 0
+        roots = [F.dropout(x, self.dropout) for _ in range(self.num_layers)] if dropping else None
+        stacks = [self._stack(x, roots, operator, weight, stack) for stack in range(self.num_stacks)]
+        return stacks[0] if self.num_stacks == 1 else reduce(torch.add, stacks) / self.num_stacks
+
+    def _stack(
+        self, x: Tensor, roots: list[Tensor] | None, operator: Operator | Structure, weight: Tensor | None, stack: int
+    ) -> Tensor:
+        """All steps of one stack; `roots`: drop(X) of each step, None where it is X itself."""
+        out, added = x, None
+        repeats = roots is None and self.shared_weights and self.num_layers > 1  # all steps add the same numbers
+        for step in range(self.num_layers):
+            place = 0 if self.shared_weights else step
+            matrix = self.init_weight[stack] if step == 0 else self.weight[max(place - 1, 0), stack]
+            root, bias = self.root_weight[place, stack], None if self.bias is None else self.bias[place, stack, 0]
+            if step == 0 and roots is None and not repeats:  # powers 0 and 1 of S, in one pass
+                out = polynomial(x, operator, torch.stack([root, matrix]), bias, edge_weight=weight)
+            else:
+                if added is None or not repeats:
+                    added = F.linear(x if roots is None else roots[step], root.t(), bias)
+                out = polynomial(out, operator, matrix[None], edge_weight=weight, first=1) + added
+            out = out if self.act is None else self.act(out)
+        return out
+
+    def _operator(self, x: Tensor, graph: Graph, learned: Tensor | None) -> tuple[Operator | Structure, Tensor | None]:
+        if learned is None:
+            return graph.plan.gcn(add_self_loops=False), None
+        return gcn_weights(graph, learned.to(x.dtype), improved=False, add_self_loops=False)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, num_stacks={self.num_stacks}, num_layers={self.num_layers}, "
+            f"shared_weights={self.shared_weights}"
+        )

@@ -43,6 +43,7 @@ class ChebConv(GraphLayer):
 
     kind = "spectral"
     reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
+    takes_sparse = True
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class GCNConv(GraphLayer):
 
     kind = "spectral"
     reference = "Kipf and Welling (2017), equation 8"
+    takes_sparse = True
 
     def __init__(
         self,

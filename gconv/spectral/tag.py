@@ -42,6 +42,7 @@ class TAGConv(GraphLayer):
 
     kind = "spectral"
     reference = "Du, Zhang, Wu, Moura and Kar (2017), equation 3"
+    takes_sparse = True
 
     def __init__(
         self, in_channels: int, out_channels: int, K: int = 3, bias: bool = True, normalize: bool = True

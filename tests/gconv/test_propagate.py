@@ -16,8 +16,8 @@ from gconv.domains.structure import Rows, Structure
 from gconv.functional import rows
 from gconv.functional.forms import FORMS, forced_form, pick
 
-SUM_FORMS = ("gather", "portable")
-OPERATOR_FORMS = ("gather", "stencil", "dense", "portable")
+SUM_FORMS = ("gather", "portable", "sparse")
+OPERATOR_FORMS = ("gather", "stencil", "dense", "portable", "sparse")
 LEADING = [(), (3,), (2, 3)]
 
 
@@ -153,6 +153,16 @@ class TestGradients:
         assert torch.autograd.gradcheck(lambda x: propagate(x, GRAPH, weight.detach(), form=form), x)
         assert torch.autograd.gradcheck(lambda w: propagate(x.detach(), GRAPH, w, form=form), weight)
 
+    @pytest.mark.parametrize("form", SUM_FORMS)
+    def test_by_weights_of_each_signals_own(self, form):
+        structure = random_graph(4, 5).structure
+        x = signal(2, structure.num_sources, 2, 3, requires_grad=True)
+        weight = signal(2, structure.num_edges, 2, requires_grad=True)
+        wanted = torch.einsum("es,et,beh,bshc->bthc", *one_hot(structure), weight, x)
+        assert_close(propagate(x, structure, weight, form=form).detach(), wanted.detach())
+        assert torch.autograd.gradcheck(lambda x, w: propagate(x, structure, w, form=form), (x, weight))
+        assert torch.autograd.gradgradcheck(lambda x, w: propagate(x, structure, w, form=form), (x, weight))
+
     def test_a_few_signals_at_a_time(self, monkeypatch):
         x, weight = signal(3, NODES, 2, requires_grad=True), signal(EDGES, requires_grad=True)
         whole = torch.autograd.grad(propagate(x, GRAPH, weight).square().sum(), (x, weight))
@@ -283,9 +293,10 @@ class TestCustomOperators:
         sizes = there.index, there.offsets, there.num_rows, there.block, back.index, back.offsets, back.block
         return (x, *weights, *sizes, structure.num_edges, structure.to_rows, structure.to_columns)
 
+    @pytest.mark.parametrize("engine", ["bags", "sparse"])
     @pytest.mark.parametrize("structure", [GRAPH.structure, BIPARTITE], ids=["square", "bipartite"])
     @pytest.mark.parametrize("weights", ["none", "learned", "both ways"])
-    def test_the_row_gather(self, structure, weights):
+    def test_the_row_gather(self, structure, weights, engine):
         weight, order = signal(structure.num_edges), structure.rows.order
         given_weights = {
             "none": (None, None),
@@ -293,13 +304,19 @@ class TestCustomOperators:
             "both ways": (weight[order], weight[structure.columns.order]),
         }
         x = signal(3, structure.num_sources, 2, requires_grad=True)
-        torch.library.opcheck(rows._row_gather, self.arguments(structure, x, *given_weights[weights]))
+        torch.library.opcheck(rows._row_gather, (*self.arguments(structure, x, *given_weights[weights]), engine))
 
-    def test_the_edge_dot(self):
+    def test_the_row_gather_without_an_engine(self):
+        arguments = self.arguments(GRAPH.structure, signal(3, NODES, 2, requires_grad=True), None, None)
+        torch.library.opcheck(rows._row_gather, arguments)
+        assert torch.equal(rows._row_gather(*arguments), rows._row_gather(*arguments, "bags"))
+
+    @pytest.mark.parametrize("engine", ["bags", "sparse"])
+    def test_the_edge_dot(self, engine):
         x, y = signal(3, NODES, 2, requires_grad=True), signal(3, NODES, 2, requires_grad=True)
         _, _, _, index, offsets, _, block, *back, _, forth, home = self.arguments(GRAPH.structure, x, None, None)
         for shared in (True, False):
-            torch.library.opcheck(rows._edge_dot, (x, y, shared, index, offsets, block, *back, forth, home))
+            torch.library.opcheck(rows._edge_dot, (x, y, shared, index, offsets, block, *back, forth, home, engine))
 
 
 class TestDeterminism:
@@ -362,12 +379,32 @@ class TestRefusals:
 
     @pytest.mark.parametrize("form", ["dense", "stencil", "fused"])
     def test_a_form_that_cannot_run(self, form):
-        with pytest.raises(ValueError, match=f"the form '{form}' cannot run this sum: gather, portable can"):
+        with pytest.raises(ValueError, match=f"the form '{form}' cannot run this sum: gather, portable, sparse can"):
             propagate(signal(NODES, 2), GRAPH, form=form)
 
     def test_a_stencil_off_the_grid(self):
-        with pytest.raises(ValueError, match="the form 'stencil' cannot run this sum: gather, dense, portable can"):
+        message = "the form 'stencil' cannot run this sum: gather, dense, portable, sparse can"
+        with pytest.raises(ValueError, match=message):
             propagate(signal(NODES, 2), GRAPH.plan.gcn(), form="stencil")
+
+    def test_kernels_of_a_gpu_on_the_cpu(self):
+        message = (
+            "the form 'triton' cannot run this sum: .* can; 'triton' needs Triton, and signals on a GPU or TRITON_"
+        )
+        for weight in (None, signal(EDGES), signal(EDGES, 1)):
+            x = signal(NODES, 2) if weight is None or weight.dim() == 1 else signal(NODES, 1, 2)
+            with pytest.raises(ValueError, match=message):
+                propagate(x, GRAPH, weight, form="triton")
+        with pytest.raises(ValueError, match=message):
+            propagate(signal(NODES, 2), GRAPH.plan.gcn(), form="triton")
+
+    def test_a_form_that_the_device_has_not(self):
+        with pytest.raises(ValueError, match="the form 'sparse' cannot run this sum: gather, portable can$"):
+            propagate(signal(NODES, 2, device="meta"), GRAPH, form="sparse")
+
+    def test_an_unknown_engine(self):
+        with pytest.raises(ValueError, match="unknown engine 'magic': there are bags, sparse, triton"):
+            rows.gather(signal(1, NODES, 2), GRAPH.structure, None, "magic")
 
     def test_an_unknown_form(self):
         for call in (lambda: propagate(signal(NODES, 2), GRAPH, form="magic"), force_form("magic").__enter__):
@@ -385,7 +422,9 @@ def ran(monkeypatch) -> list[str]:
         monkeypatch.setattr(owner, attribute, lambda *given: (names.append(name), inner(*given))[1])
 
     engine = importlib.import_module("gconv.functional.propagate")
-    watch(engine, "gather_sorted", "gather")
+    forms = {"bags": "gather", "sparse": "sparse"}
+    inner = rows._row_gather
+    monkeypatch.setattr(rows, "_row_gather", lambda *given: (names.append(forms[given[-1]]), inner(*given))[1])
     watch(engine, "portable", "portable")
     watch(engine, "_stencil", "stencil")
     watch(Operator, "dense", "dense")

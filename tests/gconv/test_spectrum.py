@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gconv import FourierBasis, Graph, Operator, grid_graph, propagate
 from gconv.domains import spectrum
+from gconv.domains.mirror import MirrorBasis
 from gconv.domains.spectrum import CosineBasis, DenseBasis, TorusBasis, cosine_transform, inverse_cosine_transform
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
@@ -143,8 +144,37 @@ class TestAnalytic:
         ids=repr,
     )
     def test_is_for_unweighted_axial_grids_only(self, graph):
-        assert isinstance(graph.plan.fourier(), DenseBasis)
-        assert isinstance(axial((4, 4)).plan.fourier("sym"), DenseBasis)
+        assert isinstance(graph.plan.fourier(), DenseBasis | MirrorBasis)
+        assert isinstance(axial((4, 4)).plan.fourier("sym"), MirrorBasis)
+
+
+class TestMirror:
+    """Even and odd parts by themselves, against the dense solver on the same matrix."""
+
+    @pytest.mark.parametrize(
+        "size", [(1,), (2,), (5,), (6,), (4, 4), (3, 6), (1, 5), (5, 3), (2, 3, 4), (3, 1, 3)], ids=str
+    )
+    @pytest.mark.parametrize("normalization", [None, "sym"])
+    def test_diagonalises_the_laplacian(self, size, normalization):
+        graph = grid_graph(size)
+        basis, whole = graph.plan.fourier(normalization), graph.plan.laplacian(normalization).dense()
+        if len(size) > 1 or normalization == "sym":
+            assert isinstance(basis, MirrorBasis)
+        assert_eigenbasis(basis, whole)
+        assert_close(basis.eigenvalues.sort().values, DenseBasis.of(whole).eigenvalues, 1e-11)
+        x = torch.rand(2, graph.num_nodes, 3, dtype=torch.float64)
+        assert_close(basis.inverse(basis.transform(x)), x, 1e-12)
+
+    @pytest.mark.parametrize("nearest", [4, 8, 12])
+    def test_of_nearest_neighbours(self, nearest):
+        graph = grid_graph((6, 5), nearest=nearest)
+        assert_eigenbasis(graph.plan.fourier("sym"), graph.plan.laplacian("sym").dense())
+
+    def test_where_an_axis_cannot_be_turned_there_is_none(self):
+        lopsided = grid_graph((4, 5)).plan.laplacian().dense().clone()
+        lopsided[0, 0] += 1.0
+        assert MirrorBasis.of((4, 5), lopsided) is None
+        assert MirrorBasis.of((4, 5), grid_graph((4, 5)).plan.laplacian().dense()) is not None
 
 
 class TestSolved:

@@ -1,9 +1,10 @@
 """Triton kernels for the three sums over neighbours: weighted sum, heads and attention, kernels; and their gradients.
 
-Pure functions of tensors on a GPU, without autograd: whoever registers them as operators brings the derivatives
-together. All take the graph as rows: entry q of row t (`offsets[t] <= q < offsets[t + 1]`) reads column `index[q]`, and
-weights are in the order of these entries. Inputs in float32, bfloat16, float16 or float64; sums run in float32 (float64
-for float64). No atomic additions: bit-equal from run to run. Triton loads with the first function that is named.
+Pure functions of tensors on a GPU, without autograd: the engine 'triton' of `rows` and the operators of `operators`
+bring the derivatives together. All take the graph as rows: entry q of row t (`offsets[t] <= q < offsets[t + 1]`) reads
+column `index[q]`, and weights are in the order of these entries. Inputs in float32, bfloat16, float16 or float64; sums
+run in float32 (float64 for float64). No atomic additions: bit-equal from run to run. Triton loads with the first
+function that is named.
 
     row_gather, edge_dot, edge_dot_total                   y[t] = Σ w[q] x[index[q]]
     heads_gather, heads_dot, heads_dot_total               a weight for each entry and head
@@ -16,7 +17,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 if TYPE_CHECKING:
     from gconv.functional.gpu.attention import attention_forward
@@ -55,6 +59,10 @@ MODULES = (
     "kernels",
 )
 
+# Looked at once, so that a compiler that traces the choice of a form meets constants.
+_PRESENT = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
 __all__ = [
     "attention_backward",
     "attention_forward",
@@ -70,6 +78,7 @@ __all__ = [
     "kernels_gather",
     "kernels_sum",
     "row_gather",
+    "runs_on",
 ]
 
 
@@ -79,7 +88,18 @@ def available() -> bool:
     >>> isinstance(available(), bool)
     True
     """
-    return importlib.util.find_spec("triton") is not None
+    return _PRESENT
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether the kernels run there: on a GPU with Triton, or anywhere by its interpreter.
+
+    The interpreter is on where `TRITON_INTERPRET=1` was set before gconv was imported.
+
+    >>> runs_on(torch.device("cuda")) == available() and not runs_on(torch.device("meta"))
+    True
+    """
+    return _PRESENT and (device.type == "cuda" or (_INTERPRETED and device.type == "cpu"))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,263 @@
+"""The layers that are measured: one row each, with PyG's twin, what PyG is given, the floor, and the targets.
+
+Both libraries have the same class names, arguments and parameter names, so one function makes either layer; ours then
+takes PyG's state dict, strictly. Where PyG can be spared work that it would repeat in every forward, it is: GCN keeps
+its normalised edges, TAG gets weights that are normalised already, and layers with attention get edges with loops. A
+layer that this version of gconv lacks raises `LookupError`, and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+from torch.nn import Module
+
+from benchmarks.edges import Edges, as_given, normalized, with_loops
+from benchmarks.floor import Product
+
+Make = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked of a row; None where nothing is.
+
+    Args:
+        pyg: at least so many times as fast as PyG's fastest way.
+        floor: at most so many times the floor; `compiled`: the same under `torch.compile`.
+    """
+
+    pyg: float | None = None
+    floor: float | None = None
+    compiled: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer in both libraries.
+
+    Args:
+        name: in the table. layer: the class, by its name in gconv and in PyG.
+        build: `build(make, C_in, C_out)` calls the class, which is `make`.
+        products: its dense products at these widths.
+        target: on the grid, in batches. single: on one signal (Cora, a random graph).
+        pyg: options that PyG's twin alone is given; edges: the edges that go with them.
+        dim: the number of pseudo-coordinates or attributes of an edge, 0 for none.
+        heads: of attention: scores an edge.
+        static: whether PyG's layer takes `(B, N, C)`; where not, why not is known without trying.
+        kinks: whether rounding may decide on which side of a kink (ReLU, maximum) a gradient is taken.
+        general: the grid's edges with attributes that all differ, and nothing that tells of a grid.
+        held: numbers that PyG holds for an edge and a signal, in forward and backward together.
+        settings: what a reader needs to repeat it.
+    """
+
+    name: str
+    layer: str
+    build: Callable[[Make, int, int], Any]
+    products: Callable[[int, int], tuple[Product, ...]]
+    target: Target = Target()
+    single: Target = Target()
+    pyg: Mapping[str, Any] = field(default_factory=dict)
+    edges: Callable[[Edges], Edges] = as_given
+    dim: int = 0
+    heads: int = 0
+    static: bool = True
+    kinks: bool = False
+    general: bool = False
+    held: Callable[[int, int], int] = lambda cin, cout: 4 * max(cin, cout)
+    settings: str = ""
+
+
+def twins(row: Row, cin: int, cout: int) -> tuple[Module, Callable[[], Module]]:
+    """Our layer, and a function that makes PyG's with the same weights.
+
+    Raises:
+        LookupError: if gconv has no such layer.
+
+    >>> ours, theirs = twins(ROWS["GCN"], 4, 8)
+    >>> bool((ours.lin.weight == theirs().lin.weight).all())
+    True
+    """
+    import torch_geometric.nn
+
+    import gconv
+
+    make = vars(gconv).get(row.layer)
+    if make is None:
+        raise LookupError(f"gconv has no {row.layer} (yet)")
+
+    def theirs() -> Module:
+        return row.build(partial(vars(torch_geometric.nn)[row.layer], **row.pyg), cin, cout)
+
+    original = theirs()
+    ours = row.build(make, cin, cout)
+    ours.load_state_dict(original.state_dict())
+
+    def copy() -> Module:
+        other = theirs()
+        other.load_state_dict(original.state_dict())
+        return other
+
+    return ours, copy
+
+
+def linears(*widths: int) -> nn.Sequential:
+    """Linear layers of these widths, with ReLU between them."""
+    layers: list[nn.Module] = []
+    for cin, cout in pairwise(widths):
+        layers += [nn.Linear(cin, cout), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _cheb(count: int, target: Target, single: Target = Target()) -> Row:
+    return Row(
+        name=f"Cheb {count}",
+        layer="ChebConv",
+        build=lambda make, i, o: make(i, o, count),
+        products=lambda i, o: (Product(i, o, count),),
+        target=target,
+        single=single,
+        settings=f"K = {count}",
+    )
+
+
+def _monet(count: int, name: str, settings: str, target: Target, single: Target = Target(), general: bool = False):
+    return Row(
+        name=name,
+        layer="GMMConv",
+        build=lambda make, i, o: make(i, o, 2, count),
+        products=lambda i, o: (Product(i, o, count + 1),),
+        target=target,
+        single=single,
+        dim=2,
+        static=False,
+        general=general,
+        held=lambda i, o: 3 * count * o,
+        settings=f"{count} kernels, mean, root weight{settings}",
+    )
+
+
+def _attention(layer: str, name: str, products: int, target: Target, single: Target = Target()) -> Row:
+    return Row(
+        name=name,
+        layer=layer,
+        build=lambda make, i, o: make(i, o // 4, heads=4),
+        products=lambda i, o: (Product(i, o, products),),
+        target=target,
+        single=single,
+        pyg={"add_self_loops": False},
+        edges=with_loops,
+        heads=4,
+        static=False,
+        kinks=True,
+        settings="4 heads, joined",
+    )
+
+
+_ALL = (
+    Row(
+        name="GCN",
+        layer="GCNConv",
+        build=lambda make, i, o: make(i, o),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2, floor=1.4),
+        single=Target(pyg=1.5),
+        pyg={"cached": True},
+    ),
+    Row(
+        name="SAGE",
+        layer="SAGEConv",
+        build=lambda make, i, o: make(i, o),
+        products=lambda i, o: (Product(i, o, 2),),
+        target=Target(pyg=1.2, floor=1.4),
+        single=Target(pyg=1.5),
+        settings="mean, root weight",
+    ),
+    Row(
+        name="GIN",
+        layer="GINConv",
+        build=lambda make, i, o: make(linears(i, o, o)),
+        products=lambda i, o: (Product(i, o), Product(o, o)),
+        target=Target(pyg=1.2, floor=1.4),
+        kinks=True,
+        settings="Linear, ReLU, Linear",
+    ),
+    Row(
+        name="TAG",
+        layer="TAGConv",
+        build=lambda make, i, o: make(i, o),
+        products=lambda i, o: (Product(i, o, 4),),
+        target=Target(pyg=1.2, floor=1.4),
+        pyg={"normalize": False},
+        edges=normalized,
+        settings="K = 3: four products",
+    ),
+    _cheb(3, Target(pyg=3.0, floor=1.4), Target(pyg=2.0)),
+    _cheb(25, Target(pyg=5.0, floor=1.0)),
+    Row(
+        name="ARMA",
+        layer="ARMAConv",
+        build=lambda make, i, o: make(i, o, num_stacks=3, num_layers=2, shared_weights=True),
+        products=lambda i, o: (Product(i, o, 6), Product(o, o, 3)),
+        target=Target(pyg=3.0),
+        kinks=True,
+        held=lambda i, o: 12 * o,
+        settings="3 stacks of 2 layers, shared weights",
+    ),
+    Row(
+        name="FeaSt",
+        layer="FeaStConv",
+        build=lambda make, i, o: make(i, o, heads=4),
+        products=lambda i, o: (Product(i, 4 * o), Product(i, 4)),
+        target=Target(pyg=3.0),
+        pyg={"add_self_loops": False},
+        edges=with_loops,
+        heads=4,
+        static=False,
+        held=lambda i, o: 12 * o,
+        settings="4 heads",
+    ),
+    _attention("GATConv", "GAT", 1, Target(pyg=2.0, floor=7.0, compiled=4.0), Target(pyg=3.0)),
+    _attention("GATv2Conv", "GATv2", 2, Target(pyg=2.0)),
+    Row(
+        name="EdgeConv",
+        layer="EdgeConv",
+        build=lambda make, i, o: make(linears(2 * i, o, o), aggr="max"),
+        products=lambda i, o: (Product(i, o, 2), Product(o, o, of_edges=True)),
+        target=Target(pyg=2.0),
+        kinks=True,
+        held=lambda i, o: 4 * i + 5 * o,
+        settings="Linear, ReLU, Linear on every edge; maximum",
+    ),
+    Row(
+        name="NNConv",
+        layer="NNConv",
+        build=lambda make, i, o: make(i, o, linears(2, 8, i * o)),
+        products=lambda i, o: (Product(i, o, 10),),
+        target=Target(pyg=5.0),
+        dim=2,
+        static=False,
+        kinks=True,
+        held=lambda i, o: 3 * i * o,
+        settings="a matrix an edge from Linear(2, 8), ReLU, Linear(8, C²); sum, root weight",
+    ),
+    _monet(9, "MoNet 9", "", Target(pyg=5.0, floor=1.2)),
+    _monet(25, "MoNet 25", "", Target(pyg=5.0, floor=1.2)),
+    _monet(
+        25,
+        "MoNet 25, general graph",
+        "; the same edges, pseudo-coordinates that all differ",
+        Target(floor=3.5),
+        general=True,
+    ),
+    _monet(3, "MoNet 3", "; pseudo-coordinates 1/√degree of either end", Target(), Target(pyg=3.0)),
+)
+
+ROWS = {row.name: row for row in _ALL}
+GRID = tuple(name for name in ROWS if name != "MoNet 3")
+SINGLE = ("GCN", "SAGE", "Cheb 3", "GAT", "MoNet 3")

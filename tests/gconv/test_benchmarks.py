@@ -1,0 +1,420 @@
+"""The benchmarks measure what they say: PyG's ways are PyG, wrong results are not timed, pages hold to their JSON."""
+
+import dataclasses
+import doctest
+import importlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch_geometric.nn as pyg
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch.utils.flop_counter import FlopCounterMode
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import add_remaining_self_loops, to_torch_csr_tensor
+
+import gconv
+from benchmarks import contest, harness, layers_grid, planetoid, showing, tables
+from benchmarks.contenders import Result, bit_equal, disagreement, step_of
+from benchmarks.edges import Edges, with_loops
+from benchmarks.floor import Product, floor_step
+from benchmarks.harness import CLAIMS, ROOT, Options
+from benchmarks.rows import GRID, ROWS, SINGLE, Target, linears, twins
+from benchmarks.single import random_edges
+from gconv import grid_graph
+from gconv.bench import checkout
+from gconv.data.errors import DataError, MissingDataError
+
+QUIET = Options(quick=True, say=lambda _: None)
+MODULES = (*CLAIMS, "harness", "contenders", "contest", "edges", "floor", "rows", "showing", "single", "tables")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    found = doctest.testmod(
+        importlib.import_module(f"benchmarks.{name}"), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
+    assert found.failed == 0
+
+
+def pyg_layer(row, width):
+    """PyG's layer as the row makes it for PyG, and as PyG makes it by default, with the same weights."""
+    make = vars(pyg)[row.layer]
+    default = row.build(make, width, width)
+    spared = row.build(lambda *arguments, **options: make(*arguments, **options, **row.pyg), width, width)
+    spared.load_state_dict(default.state_dict())
+    return default, spared
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_pyg_is_spared_changes_no_number(name):
+    row = ROWS[name]
+    default, spared = pyg_layer(row, 8)
+    graph = layers_grid.domain(row, 5)
+    x, gradient = torch.randn(2, graph.num_nodes, 8).unbind()
+    given = (graph.edge_index, graph.edge_attr) if row.dim else (graph.edge_index,)
+    expected = step_of(default, [x], [gradient], given)()
+    found = step_of(spared, [x], [gradient], contest.arguments(row, row.edges(Edges.of(graph))))()
+    assert disagreement(found, expected, row.kinks) == ""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_pyg_gives_the_same_numbers_in_each_of_its_ways(name):
+    row = ROWS[name]
+    _, layer = pyg_layer(row, 8)
+    graph = layers_grid.domain(row, 4)
+
+    def theirs():
+        other = pyg_layer(row, 8)[1]
+        other.load_state_dict(layer.state_dict())
+        return other
+
+    x, gradient = torch.randn(2, 3, graph.num_nodes, 8).unbind()
+    ways = contest.batch_ways(row, theirs, row.edges(Edges.of(graph)), x, gradient)
+    found = contest.contest(ways[0].build(3), ways, 3, QUIET, kinks=row.kinks)
+    assert {contest.ONE_BY_ONE, contest.BLOCK} <= found["milliseconds"].keys()
+    assert (contest.STATIC in found["milliseconds"]) == row.static
+    assert "gives other numbers" not in " ".join(found["left_out"].values())
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS.values() if not row.static])
+def test_layers_called_not_static_cannot_take_a_batch(name):
+    row = ROWS[name]
+    graph = layers_grid.domain(row, 4)
+    x, gradient = torch.randn(2, 3, graph.num_nodes, 8).unbind()
+    default, layer = pyg_layer(row, 8)
+    given = contest.arguments(row, row.edges(Edges.of(graph)))
+    expected = step_of(default, list(x), list(gradient), (graph.edge_index, *given[1:]))()
+    try:
+        found = step_of(layer, [x], [gradient], given)()
+    except (RuntimeError, AssertionError):
+        return
+    assert disagreement(found, expected) != ""
+
+
+def test_copies_and_matrices_are_those_of_pyg():
+    graph = grid_graph((3, 4))
+    edges = Edges.of(graph.having(edge_weight=torch.rand(graph.num_edges)))
+    batch = Batch.from_data_list(
+        [Data(edge_index=edges.edge_index, w=edges.weight, a=edges.attr, num_nodes=12) for _ in range(3)]
+    )
+    copies = edges.copies(3)
+    assert torch.equal(copies.edge_index, batch.edge_index)
+    assert torch.equal(copies.weight, batch.w)
+    assert torch.equal(copies.attr, batch.a)
+    matrix = to_torch_csr_tensor(edges.edge_index.flip(0), edges.weight, size=(12, 12))
+    assert torch.equal(edges.csr().to_dense(), matrix.to_dense())
+    looped = with_loops(Edges(torch.tensor([[0, 1, 1], [1, 1, 0]]), 3)).edge_index
+    expected, _ = add_remaining_self_loops(torch.tensor([[0, 1, 1], [1, 1, 0]]), num_nodes=3)
+    assert sorted(looped.T.tolist()) == sorted(expected.T.tolist())
+
+
+def test_random_edges_are_distinct_both_ways_and_no_loops():
+    edges = random_edges(50, 600)
+    pairs = set(map(tuple, edges.T.tolist()))
+    assert len(pairs) == 600
+    assert all((b, a) in pairs and a != b for a, b in pairs)
+    assert torch.equal(edges, random_edges(50, 600))
+    with pytest.raises(ValueError, match="even number of edges"):
+        random_edges(5, 20)
+
+
+def test_floor_does_the_products_and_no_others():
+    x = torch.randn(2, 9, 4)
+    step = floor_step((Product(4, 8, 3), Product(8, 8, of_edges=True)), x, num_edges=20, heads=2)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step()
+    # Forward, and backward by the input and by the matrix: three products each, a multiply-add counted as two.
+    assert counter.get_total_flops() == 3 * 2 * (3 * 2 * 9 * 4 * 8 + 2 * 20 * 8 * 8)
+
+
+@pytest.mark.parametrize("name", ["GCN", "SAGE", "GIN", "TAG", "Cheb 3", "GAT", "GATv2", "FeaSt"])
+def test_floor_has_the_products_of_pygs_layer(name):
+    # PyG multiplies nodes by matrices as the equation does: its multiply-adds on nodes are those of the floor.
+    row = ROWS[name]
+    layer = row.build(lambda *a, **o: vars(pyg)[row.layer](*a, **o, **row.pyg), 8, 8)
+    graph = grid_graph((4, 4))
+    x = torch.randn(graph.num_nodes, 8)
+    given = contest.arguments(row, row.edges(Edges.of(graph)))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        layer(x, *given)
+    # FeaSt's are the same for all edges of a source, so nodes are enough; PyG repeats them edge by edge.
+    times = row.edges(Edges.of(graph)).edge_index.shape[1] if name == "FeaSt" else graph.num_nodes
+    assert counter.get_total_flops() == 2 * times * sum(p.count * p.inputs * p.outputs for p in row.products(8, 8))
+
+
+def result():
+    return Result([torch.ones(2, 3, 4)], [torch.ones(2, 3, 4)], {"weight": torch.ones(4, 4)})
+
+
+def test_agreement_is_of_every_entry():
+    assert disagreement(result(), result()) == ""
+    for part in ("outputs", "signals"):
+        for wrong in (1.001, float("nan"), float("inf")):
+            other = result()
+            getattr(other, part)[0][1, 2, 3] = wrong
+            assert disagreement(other, result()) != "", (part, wrong)
+    other = result()
+    other.parameters["weight"][0, 0] = 1.001
+    assert "gradient of weight" in disagreement(other, result())
+    assert "parameters" in disagreement(result()._replace(parameters={}), result())
+    assert "shape" in disagreement(result()._replace(outputs=[torch.ones(2, 3, 5)]), result())
+    close = result()
+    close.outputs[0][0, 0, 0] = 1.00005
+    assert disagreement(close, result()) == ""
+    assert bit_equal(result(), result())
+    assert not bit_equal(close, result())
+
+
+def test_kinks_excuse_few_entries_of_the_signals_gradient_only():
+    many = Result([torch.ones(100, 20)], [torch.ones(100, 20)], {"weight": torch.ones(2)})
+    two, three, output = (Result([r.clone() for r in many[0]], [r.clone() for r in many[1]], many[2]) for _ in "123")
+    two.signals[0][0, :2] = 5.0
+    three.signals[0][0, :3] = 5.0
+    output.outputs[0][0, 0] = 5.0
+    assert disagreement(two, many, kinks=True) == ""
+    assert disagreement(two, many) != ""
+    assert disagreement(three, many, kinks=True) != ""
+    assert disagreement(output, many, kinks=True) != ""
+
+
+def test_a_loop_sums_gradients_as_a_batch_does():
+    layer = linears(3, 5, 2)
+    x, gradient = torch.randn(4, 6, 3), torch.randn(4, 6, 2)
+    loop = step_of(layer, list(x), list(gradient), ())()
+    assert disagreement(loop, step_of(layer, [x], [gradient], ())()) == ""
+    (layer(x) * gradient).sum().backward()
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(loop.parameters[name], parameter.grad)
+
+
+def test_contest_leaves_out_what_fails_and_stops_if_ours_is_wrong():
+    layer, wrong = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    x, gradient = torch.randn(4, 6, 3), torch.randn(4, 6, 2)
+
+    def way(name, net, signals=4, variant=""):
+        return contest.Way(
+            name, lambda count: step_of(net, list(x[:count]), list(gradient[:count]), ()), signals, variant
+        )
+
+    def broken(count):
+        raise RuntimeError("No such thing. And more of it.")
+
+    ways = [
+        way("reference", layer),
+        way("wrong", wrong),
+        contest.Way("broken", broken, 4),
+        way("half", layer, signals=2),
+        way("either", wrong, variant="one"),
+        way("either", layer, variant="other"),
+    ]
+    found = contest.contest(step_of(layer, [x], [gradient], ()), ways, 4, QUIET, lambda: None)
+    assert found["milliseconds"].keys() == {"ours", "floor", "reference", "half", "either"}
+    assert found["left_out"]["broken"] == "RuntimeError: No such thing"
+    assert found["left_out"]["wrong"].startswith("gives other numbers: the output differs by")
+    assert found["scaled_from"] == {"half": 2}
+    assert found["variants"] == {"either": "other"}
+    assert found["bit_equal"]
+    assert all(len(entry["rounds"]) == 3 for entry in found["milliseconds"].values())
+    with pytest.raises(contest.DisagreementError, match="ours differs from PyG: the output"):
+        contest.contest(step_of(wrong, [x], [gradient], ()), ways, 4, QUIET)
+
+
+def test_scaled_ways_are_scaled():
+    assert harness.record((1.0, 2.0, 3.0, 4.0), scale=4.0)["rounds"] == [4.0, 8.0, 12.0, 16.0]
+
+
+def entry(*rounds):
+    return harness.record(rounds)
+
+
+def test_tables_say_what_is_met():
+    row = {
+        "name": "GAT",
+        "milliseconds": {
+            "ours": entry(4.0, 4.0, 8.0),
+            contest.COMPILED: entry(2.0, 2.0, 2.0),
+            "floor": entry(1.0, 1.0, 1.0),
+            "static": entry(10.0, 10.0, 16.0),
+            "sparse CSR": entry(9.0, 9.0, 9.0),
+        },
+        "left_out": {"block-diagonal": "no memory"},
+        "scaled_from": {"static": 16},
+        "once": [],
+        "bit_equal": False,
+        "target": dataclasses.asdict(Target(pyg=2.0, floor=3.5, compiled=2.0)),
+    }
+    part = {"rows": [row], "missing": {"GIN": "gconv has no GINConv (yet)"}, "failed": {"TAG": "ours differs"}}
+    table = showing.layers("T", part, ("block-diagonal", "static", "sparse CSR"))
+    first, second = (dict(zip(table.headings, cells, strict=True)) for cells in table.rows)
+    assert first["ours / floor"] == "4.00"
+    assert first["PyG's best / ours"] == "2.25"
+    assert (first["sparse CSR"], first["static"], first["block-diagonal"]) == ("**9.00**", "10.0\\*", "–")
+    assert first["met"] == "no: floor"
+    assert second["layer"] == "GAT, compiled"
+    assert (second["ours / floor"], second["at most"], second["met"]) == ("2.00", "2.00", "yes")
+    notes = "\n".join(table.notes)
+    for words in ("GAT, static: 16", "no memory (GAT)", "no GINConv", "Failed: TAG", "Not bit-equal", "~"):
+        assert words in notes
+
+
+def test_targets_cover_every_layer_of_the_table():
+    assert set(GRID) | set(SINGLE) == set(ROWS)
+    for name in GRID:
+        assert ROWS[name].target != Target(), name
+    for name in SINGLE:
+        assert ROWS[name].single.pyg is not None, name
+
+
+def test_a_missing_layer_is_left_out_with_a_message(monkeypatch):
+    monkeypatch.delattr(gconv, "GCNConv")
+    with pytest.raises(LookupError, match="gconv has no GCNConv"):
+        twins(ROWS["GCN"], 4, 4)
+
+
+# Rows that show what a claim does; others take as long again.
+FEW = {"memory": ("MoNet 25",), "imports": ("gconv",), "scaling": ("GCN against B", "Cheb against K", "plan against E")}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_runs(name, tmp_path, request):
+    data = request.getfixturevalue("data_dir") if name == "layers_cora" else Path("data")
+    if name == "layers_cora" and not (data / "planetoid/Cora/raw").is_dir() and not (data / "Cora/raw").is_dir():
+        pytest.skip(f"no Cora under {data}")
+    options = dataclasses.replace(QUIET, out=tmp_path, rows=FEW.get(name, ()), data=data)
+    found = harness.measure(name, options)
+    written = json.loads((tmp_path / f"{name}.json").read_text())
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
+    assert written["machine"]["threads"] == torch.get_num_threads()
+    assert written["versions"].keys() >= {"torch", "torch-geometric", "python"}
+    assert written["calibration"]["spread"] >= 0
+    shown = harness.module(name).tables(written)
+    assert shown == harness.module(name).tables(json.loads(json.dumps(found)))
+    assert any(table.rows for table in shown)
+    for table in shown:
+        assert all(len(cells) == len(table.headings) for cells in table.rows)
+        assert tables.markdown(table).count("\n|") == len(table.rows) + 2
+    assert harness.failures(written) == []
+    with pytest.raises(ValueError, match="quick run"):
+        tables.read(name, tmp_path)
+
+
+def test_pages_are_those_of_the_results():
+    page, readme = tables.PAGE.read_text(), tables.README.read_text()
+    assert tables.with_tables(page) == page
+    assert tables.with_short(readme) == readme
+    assert "## Expectations and what came" in page
+
+
+def test_pages_are_filled_from_json_and_markers_are_needed(tmp_path):
+    found = harness.measure("layers_grid", dataclasses.replace(QUIET, out=tmp_path, rows=("GCN",)))
+    path = tmp_path / "layers_grid.json"
+    path.write_text(json.dumps({**found, "quick": False, "partial": False}))
+    filled = tables.with_tables(tables.PAGE.read_text(), tmp_path)
+    assert "| GCN | " in filled
+    assert f"torch {torch.__version__.partition('+')[0]}" in filled
+    assert filled.count("Not measured yet") == len(CLAIMS) - 1
+    assert "| GCN | " in tables.with_short(tables.README.read_text(), tmp_path)
+    assert tables.with_tables(filled, tmp_path) == filled
+    with pytest.raises(ValueError, match="lacks the markers"):
+        tables.with_short("no markers", tmp_path)
+
+
+def test_where_json_goes(tmp_path):
+    assert Options().folder == harness.RESULTS
+    assert Options(quick=True).folder == Options(rows=("GCN",)).folder == Path("runs/bench")
+    assert Options(quick=True, out=tmp_path).folder == tmp_path
+
+
+def test_a_failing_process_says_why():
+    with pytest.raises(RuntimeError, match=r"in a process of its own: KeyError: 'nothing'"):
+        harness.fresh_process("scale", {"row": "nothing", "width": 8})
+
+
+def test_a_steps_peak_is_its_own_and_not_the_parents():
+    held = torch.ones(2**26)  # 256 MiB here, which the child must not be charged with
+    code = (
+        "import torch; from gconv.training import measure; measure.step_peak(lambda: torch.ones(8));"
+        "print(measure.step_peak(lambda: torch.ones(2**24)), measure.step_peak(lambda: None), measure.resident_peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    grown, nothing, peak = map(int, done.stdout.split())
+    assert 0.99 * 2**26 < grown < 1.1 * 2**26  # the kernel counts pages in lots
+    assert nothing < 2**20
+    assert peak > 2**26
+    assert held.sum() == 2**26
+
+
+def test_cora_is_read(data_dir):
+    if not (data_dir / "planetoid/Cora/raw").is_dir() and not (data_dir / "Cora/raw").is_dir():
+        pytest.skip(f"no Cora under {data_dir}")
+    graph, features = planetoid.cora(data_dir)
+    assert (graph.num_nodes, graph.num_edges) == (2708, 10_556)
+    assert features.shape == (2708, 1433)
+    assert features.values().unique().tolist() == [1.0]
+    assert features.values().numel() == 49_216
+    source, target = graph.edge_index
+    assert not bool((source == target).any())
+    matrix = coo_matrix((torch.ones(10_556).numpy(), (source.numpy(), target.numpy())), shape=(2708, 2708)).tocsr()
+    assert (matrix != matrix.T).nnz == 0
+    count, labels = connected_components(matrix)
+    assert count == 78
+    assert int(torch.bincount(torch.from_numpy(labels)).max()) == 2485
+
+
+def test_cora_is_missing_damaged_or_hostile(tmp_path):
+    with pytest.raises(MissingDataError, match="--data-dir"):
+        planetoid.cora(tmp_path)
+    path = tmp_path / "file"
+    values = {0: [1, 300, 70_000], 1: [], 2: [0]}
+    path.write_bytes(pickle.dumps(values, protocol=2))
+    assert planetoid.read(path) == values
+    path.write_bytes(pickle.dumps(values, protocol=2)[:-9])
+    with pytest.raises(DataError, match="copy it again"):
+        planetoid.read(path)
+
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    path.write_bytes(pickle.dumps(Hostile(), protocol=2))
+    with pytest.raises(DataError, match="BINUNICODE"):
+        planetoid.read(path)
+    assert not (tmp_path / "made").exists()
+
+
+def bench(*arguments, cwd):
+    command = [sys.executable, "-m", "gconv.cli", "bench", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_the_command(tmp_path):
+    listed = bench("--list", cwd=tmp_path)
+    assert [line.partition(":")[0] for line in listed.stdout.splitlines()] == list(CLAIMS)
+    done = bench("layers_grid", "--quick", "--row", "GCN", "--row", "Cheb 3", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "│ GCN " in done.stdout
+    assert "│ Cheb 3 " in done.stdout
+    written = json.loads((tmp_path / "here/layers_grid.json").read_text())
+    assert written["command"] == "gconv bench layers_grid --quick --row 'GCN' --row 'Cheb 3'"
+    assert [row["name"] for row in written["tables"][0]["rows"]] == ["GCN", "Cheb 3"]
+
+
+def test_bad_names_are_one_line(tmp_path):
+    done = bench("layer_grid", "--quick", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: unknown benchmark 'layer_grid': there are {', '.join(CLAIMS)}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_checkout_the_command_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(gconv, "__file__", str(tmp_path / "gconv/__init__.py"))
+    with pytest.raises(ValueError, match=r"they are in the sources.*pip install -e \."):
+        checkout()
