@@ -6,7 +6,7 @@ from gconv import bridge, interop
 from gconv.domains import FourierBasis, Graph, Operator, grid_graph
 from gconv.functional import force_form, propagate
 from gconv.layer import GraphLayer
-from gconv.norm import BatchNorm
+from gconv.norm import BatchNorm, LocalResponseNorm
 from gconv.ops import GraphOps
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv, GMMConv
@@ -24,6 +24,7 @@ _LAYERS: tuple[type[GraphLayer], ...] = (
     GlobalAvgPool,
     GlobalMaxPool,
     GridPool,
+    LocalResponseNorm,
     SpectralConv,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "GraphLayer",
     "GraphOps",
     "GridPool",
+    "LocalResponseNorm",
     "Operator",
     "SpectralConv",
     "bridge",

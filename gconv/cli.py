@@ -1,4 +1,4 @@
-"""The command line: `gconv compare`, `gconv models`, `gconv layers`."""
+"""The command line: `gconv compare`, `gconv summary`, `gconv models`, `gconv layers`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ except ImportError as error:  # the library itself needs none of them
     sys.exit(2)
 
 import gconv
+from gconv.summary import summary
 from grid_cnn import models
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def _root(
 @app.command()
 def compare(
     model: Annotated[str, typer.Option(help="The recipe; 'gconv models' lists them.")] = "lenet5",
-    data: Annotated[str, typer.Option(help="The images: digits (comes with scikit-learn) or mnist.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="The images: digits (comes with scikit-learn), mnist, cifar10 or cifar100.")
+    ] = "digits",
     data_dir: Annotated[Path, typer.Option(help="Where data sets lie: DIR/MNIST/raw/*-ubyte[.gz].")] = Path("data"),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     size: Annotated[str, typer.Option(help="Resize pictures, as in 28x28; empty: as the data set says.")] = "",
@@ -164,6 +167,9 @@ def _table(comparison: Comparison) -> Table:
             number_text(row.step_bytes / 2**20),
         )
     return table
+
+
+app.command()(summary)
 
 
 @app.command("models")
