@@ -6,7 +6,7 @@ from gconv import bridge, interop
 from gconv.domains import FourierBasis, Graph, Operator, grid_graph
 from gconv.functional import force_form, propagate
 from gconv.layer import GraphLayer
-from gconv.norm import BatchNorm
+from gconv.norm import BatchNorm, LocalResponseNorm
 from gconv.ops import GraphOps
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv, EdgeConv, FeaStConv, GATConv, GATv2Conv, GINConv, GMMConv, NNConv, SAGEConv
@@ -30,6 +30,7 @@ _LAYERS: tuple[type[GraphLayer], ...] = (
     GlobalAvgPool,
     GlobalMaxPool,
     GridPool,
+    LocalResponseNorm,
     NNConv,
     SAGEConv,
     SpectralConv,
@@ -66,6 +67,7 @@ __all__ = [
     "GraphLayer",
     "GraphOps",
     "GridPool",
+    "LocalResponseNorm",
     "NNConv",
     "Operator",
     "SAGEConv",

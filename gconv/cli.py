@@ -1,4 +1,4 @@
-"""The command line: `gconv compare`, `gconv models`, `gconv layers`, `gconv bench`."""
+"""The command line: `gconv compare`, `gconv summary`, `gconv models`, `gconv layers`, `gconv bench`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ except ImportError as error:  # the library itself needs none of them
 
 import gconv
 from gconv.bench import bench
+from gconv.summary import summary
 from grid_cnn import models
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def _root(
 @app.command()
 def compare(
     model: Annotated[str, typer.Option(help="The recipe; 'gconv models' lists them.")] = "lenet5",
-    data: Annotated[str, typer.Option(help="The images: digits (comes with scikit-learn) or mnist.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="The images: digits (comes with scikit-learn), mnist, cifar10 or cifar100.")
+    ] = "digits",
     data_dir: Annotated[Path, typer.Option(help="Where data sets lie: DIR/MNIST/raw/*-ubyte[.gz].")] = Path("data"),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     size: Annotated[str, typer.Option(help="Resize pictures, as in 28x28; empty: as the data set says.")] = "",
@@ -165,6 +168,9 @@ def _table(comparison: Comparison) -> Table:
             number_text(row.step_bytes / 2**20),
         )
     return table
+
+
+app.command()(summary)
 
 
 @app.command("models")

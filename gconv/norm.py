@@ -1,18 +1,22 @@
-"""Batch normalisation of signals on graphs.
+"""Normalisation of signals on graphs.
 
-    y[i, c] = γ[c] (x[i, c] - mean[c]) / sqrt(var[c] + ε) + β[c]
+    batch:           y[i, c] = γ[c] (x[i, c] - mean[c]) / sqrt(var[c] + ε) + β[c]
+    local response:  y[i, c] = x[i, c] / (k + α/n Σ_{c' near c} x[i, c']²)^β
 
-with mean and variance over all nodes of all signals (in training) or running averages (in evaluation): on a grid's
-graph what batch normalisation is on the grid. Shapes: `(N, C)` or `(B, N, C)` to the same.
-Reference: Ioffe and Szegedy, Batch normalization (2015).
+with mean and variance over all nodes of all signals (in training) or running averages (in evaluation), and with n
+channels near each one: on a grid's graph what these are on the grid. Neither reads a neighbour.
+Shapes: `(N, C)` or `(B, N, C)` to the same.
+References: Ioffe and Szegedy, Batch normalization (2015); Krizhevsky, Sutskever and Hinton (2012), section 3.3.
 """
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
+from grid_cnn.norm import check_response_size
 
 
 class BatchNorm(GraphLayer):
@@ -63,3 +67,38 @@ class BatchNorm(GraphLayer):
         else:
             out = self.module(rows)
         return out.reshape(x.shape)
+
+
+class LocalResponseNorm(GraphLayer):
+    """Divide every value by a power of the mean square of its neighbours among the channels, as AlexNet does.
+
+    Args:
+        size: n, how many channels count as near. alpha, beta, k: as in `torch.nn.LocalResponseNorm`.
+
+    Raises:
+        ValueError: for a `size` that is not a positive whole number.
+
+    >>> import torch
+    >>> from gconv import Graph
+    >>> graph = Graph(torch.tensor([[0], [1]]))
+    >>> LocalResponseNorm(2, alpha=2.0, beta=1.0)(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), graph)
+    tensor([[0.5000, 0.3333],
+            [0.0000, 0.0000]])
+    """
+
+    kind = "normalisation"
+    reference = "Krizhevsky, Sutskever and Hinton (2012), section 3.3"
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        check_response_size(size)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
+        """The normalised signal."""
+        self.resolve(x, edge_index)
+        channels_first = x.reshape(-1, x.shape[-1], 1)
+        return F.local_response_norm(channels_first, self.size, self.alpha, self.beta, self.k).reshape(x.shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from gconv.norm import BatchNorm
+from gconv.norm import BatchNorm, LocalResponseNorm
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv, GINConv, GMMConv, SAGEConv
 from gconv.spectral import ARMAConv, ChebConv, GCNConv, SpectralConv, TAGConv
-from grid_cnn import GridOps, Layer, Sequential
+from grid_cnn import Add, Concat, GridOps, Layer, Sequential
 from grid_cnn.arithmetic import Padding, border, per_axis
-from grid_cnn.pool import WindowPool
+from grid_cnn.pool import Pool
 
 Size = int | Sequence[int]
+
+Branches = Mapping[str, nn.Module] | Sequence[nn.Module]
 
 # A graph convolution as a recipe sees it: channels in and out, and the number of terms K.
 Build = Callable[..., Layer]
@@ -122,8 +124,10 @@ class GraphOps:
             raise ValueError(f"K, the number of terms, is a whole number >= 1 or None; got {K!r}")
         if conv == "directional" and (K is not None or options):
             raise ValueError("a directional convolution takes its terms from the kernel; leave out K and options")
-        self._grid = GridOps(ndim)
+        self._grid = GridOps(ndim)  # its pools are what GridPool tells on nodes
         self.convolution, self.K, self.ndim, self.options = conv, K, ndim, options
+
+    channel_axis = -1
 
     @property
     def has_valid_borders(self) -> bool:
@@ -158,16 +162,16 @@ class GraphOps:
         bias: bool = True,
         padding_mode: str = "zeros",
     ) -> Layer:
-        """The family's convolution; a kernel of 1 is a product at each node in every family.
+        """The family's convolution; a kernel of 1 is a product at each node in every family, exactly the grid's.
 
-        A stride keeps every s-th node along each axis, and goes to the coarser graph.
+        A stride keeps every s-th node along each axis of a grid's graph, and goes to the coarser graph.
 
         Raises:
             ValueError: for borders, dilation or groups that the family has no meaning for.
         """
         kernel, steps = per_axis(kernel_size, self.ndim, "kernel_size"), per_axis(stride, self.ndim, "stride")
         spread = per_axis(dilation, self.ndim, "dilation")
-        if self.convolution == "directional":
+        if self.convolution == "directional" or all(k == 1 for k in kernel):
             return DirectionalConv(
                 in_channels, out_channels, kernel, steps, padding, spread, groups, bias, padding_mode
             )
@@ -183,28 +187,47 @@ class GraphOps:
                 f"{culprits}: has no meaning for {self.convolution!r} on a graph; leave it at its default, or take the "
                 "directional family"
             )
-        if all(k == 1 for k in kernel):
-            layer: Layer = DirectionalConv(in_channels, out_channels, kernel, bias=bias)
-        elif isinstance(self.convolution, str):
+        if isinstance(self.convolution, str):
             build = FAMILIES[self.convolution].build
-            layer = build(in_channels, out_channels, self.terms(kernel), bias=bias, dim=self.ndim, **self.options)
+            layer: Layer = build(
+                in_channels, out_channels, self.terms(kernel), bias=bias, dim=self.ndim, **self.options
+            )
         else:
             layer = self.convolution(in_channels, out_channels, self.terms(kernel), bias=bias, **self.options)
         if all(s == 1 for s in steps):
             return layer
         return Sequential(layer, self.max_pool(1, steps))
 
-    def max_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
-        """The grid's max pool on its graph."""
-        return _pool(self._grid.max_pool(kernel_size, stride, padding))
+    def max_pool(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False
+    ) -> Layer:
+        """The grid's max pool on its graph; elsewhere, with stride 1, over the nodes ⌊k/2⌋ steps away (`GridPool`)."""
+        return _pool(self._grid.max_pool(kernel_size, stride, padding, ceil_mode))
 
-    def min_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
-        """The grid's min pool on its graph."""
-        return _pool(self._grid.min_pool(kernel_size, stride, padding))
+    def min_pool(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False
+    ) -> Layer:
+        """The grid's min pool on its graph; elsewhere as `max_pool`."""
+        return _pool(self._grid.min_pool(kernel_size, stride, padding, ceil_mode))
 
-    def avg_pool(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Layer:
-        """The grid's average pool on its graph."""
-        return _pool(self._grid.avg_pool(kernel_size, stride, padding))
+    def avg_pool(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> Layer:
+        """The grid's average pool on its graph; elsewhere, where nothing is padded, as `max_pool`."""
+        return _pool(self._grid.avg_pool(kernel_size, stride, padding, ceil_mode, count_include_pad))
+
+    def adaptive_avg_pool(self, size: Size) -> Layer:
+        """The grid's adaptive average pool on its graph; elsewhere size 1 alone, the mean as a graph of one node."""
+        return _pool(self._grid.adaptive_avg_pool(size))
+
+    def adaptive_max_pool(self, size: Size) -> Layer:
+        """The grid's adaptive max pool on its graph; elsewhere size 1 alone."""
+        return _pool(self._grid.adaptive_max_pool(size))
 
     def global_avg_pool(self) -> Layer:
         """The mean over all nodes."""
@@ -214,9 +237,21 @@ class GraphOps:
         """The largest value over all nodes."""
         return GlobalMaxPool()
 
-    def norm(self, channels: int) -> Layer:
+    def norm(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
         """Batch normalisation over all nodes."""
-        return BatchNorm(channels)
+        return BatchNorm(channels, eps, momentum)
+
+    def local_response_norm(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:
+        """Local response normalisation, node by node."""
+        return LocalResponseNorm(size, alpha, beta, k)
+
+    def concat(self, branches: Branches) -> Layer:
+        """Every branch on the same signal, their results side by side along the last axis."""
+        return Concat(branches, None)
+
+    def add(self, branches: Branches) -> Layer:
+        """Every branch on the same signal, and the sum of their results."""
+        return Add(branches, None)
 
     def flatten(self) -> Layer:
         """Channel-major, nodes in order."""
@@ -224,5 +259,5 @@ class GraphOps:
 
 
 def _pool(pool: Layer) -> GridPool:
-    assert isinstance(pool, WindowPool)
+    assert isinstance(pool, Pool)
     return GridPool(pool)

@@ -124,8 +124,12 @@ class _ConvLayer(GridLayer):
         weight = self.weight.flip(tuple(range(2, 2 + self.ndim))) if self.true_convolution else self.weight
         mode = "circular" if grid.periodic else self.padding_mode
         batch = input if input.dim() == self.ndim + 2 else input.unsqueeze(0)
-        out = convolve(batch, weight, self.bias, self.stride, self.borders, self.dilation, self.groups, mode)
+        out = self.convolve(batch, weight, mode)
         return out if batch is input else out.squeeze(0)
+
+    def convolve(self, x: Tensor, weight: Tensor, padding_mode: str) -> Tensor:
+        """The cross-correlation of a batch that is known to fit with `weight`."""
+        return convolve(x, weight, self.bias, self.stride, self.borders, self.dilation, self.groups, padding_mode)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.weight.shape[0]}, kernel_size={self.kernel_size}"

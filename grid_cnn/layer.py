@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from grid_cnn.domain import Domain, Grid
+from grid_cnn.squash import ScaledTanh
 
 # The modules of torch that treat every number alike, whatever axis it lies on.
 ELEMENTWISE = (
     nn.AlphaDropout, nn.CELU, nn.Dropout, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh,
     nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.ReLU, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus,
-    nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
+    nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold, ScaledTanh,
 )  # fmt: skip
 
 
@@ -26,6 +27,11 @@ class Layer(nn.Module):
     """
 
     in_channels: int | None = None
+
+    @property
+    def leaves_domain(self) -> bool:
+        """Whether what follows sees plain vectors."""
+        return False
 
     def codomain(self, domain: Domain | None) -> Domain | None:
         """The domain of the result: `domain` itself, unless the layer pools or strides; None once it has left it."""
@@ -137,7 +143,7 @@ class Sequential(nn.Sequential, Layer):
             if isinstance(module, Sequential):
                 on_domain = on_domain and module._refuse_mixing(on_domain)
             elif isinstance(module, Layer):
-                on_domain = on_domain and not leaves_domain(module)
+                on_domain = on_domain and not module.leaves_domain
             elif on_domain and not is_elementwise(module):
                 raise TypeError(
                     f"module {name!r} of this Sequential, {type(module).__name__}, does not act element by element, so "
@@ -163,8 +169,12 @@ class Sequential(nn.Sequential, Layer):
     @property
     def in_channels(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The channels that the first layer asks for, if any does."""
-        asked = (module.in_channels for module in self if isinstance(module, Layer))
-        return next((channels for channels in asked if channels is not None), None)
+        return asked_channels(self)
+
+    @property
+    def leaves_domain(self) -> bool:
+        """Whether any of the layers does."""
+        return any(module.leaves_domain for module in self if isinstance(module, Layer))
 
     def codomain(self, domain: Domain | None) -> Domain | None:
         """The last layer's codomain."""
@@ -206,9 +216,20 @@ class Sequential(nn.Sequential, Layer):
 class LeavesDomain(Layer):
     """A layer after which there is no domain any more: a flatten, a global pool."""
 
+    @property
+    def leaves_domain(self) -> bool:
+        """True: what follows sees plain vectors."""
+        return True
+
     def codomain(self, domain: Domain | None) -> None:
         """None: what follows sees plain vectors."""
         return None
+
+
+def asked_channels(modules: Iterable[nn.Module]) -> int | None:
+    """The channels that the first of the layers asks for that asks for any."""
+    asked = (module.in_channels for module in modules if isinstance(module, Layer))
+    return next((channels for channels in asked if channels is not None), None)
 
 
 def has_layer(module: nn.Module) -> bool:
@@ -216,13 +237,6 @@ def has_layer(module: nn.Module) -> bool:
     if isinstance(module, Sequential):
         return any(has_layer(child) for child in module)
     return isinstance(module, Layer)
-
-
-def leaves_domain(module: nn.Module) -> bool:
-    """Whether the signal is a plain vector after `module`."""
-    if isinstance(module, Sequential):
-        return any(leaves_domain(child) for child in module)
-    return isinstance(module, LeavesDomain)
 
 
 def named(**modules: nn.Module | None) -> OrderedDict[str, nn.Module]:

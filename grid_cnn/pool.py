@@ -11,7 +11,7 @@ maximum, nor the minimum.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +23,28 @@ from grid_cnn.layer import GridLayer, LeavesDomain, check_ndim
 Size = int | Sequence[int]
 
 
-class WindowPool(GridLayer):
+class Pool(GridLayer):
+    """A pool from a grid to a coarser one; abstract: subclasses give `codomain` and `pool`.
+
+    `reduction` names what is done to the values under a window, for domains that have other windows.
+    """
+
+    reduction: ClassVar[str] = ""
+
+    def codomain(self, domain: Domain | None) -> Grid | None:
+        """The grid of pooled cells."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
+        self.codomain(self.grid(input, domain))
+        return self.pool(input)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The pool of a tensor that is known to fit."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+
+class WindowPool(Pool):
     """A pool over windows; abstract: what is done to a window is for the subclasses to say."""
 
     def __init__(
@@ -39,30 +60,26 @@ class WindowPool(GridLayer):
             raise ValueError(f"padding {self.padding} is more than half of kernel_size {self.kernel_size}")
 
     def codomain(self, domain: Domain | None) -> Grid | None:
-        """The grid of windows; still periodic if they tile the grid."""
+        """The grid of windows; still periodic if each lies in a block of its own and the blocks tile the grid."""
         if not isinstance(domain, Grid):
             return None
         self.check_axes(domain)
         size = output_size(
             domain.size, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode
         )
-        tiles = self.stride == self.kernel_size and not any(self.padding) and set(self.dilation) == {1}
+        axes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
+        tiles = not any(self.padding) and all(d * (f - 1) < s for f, s, d in axes)
         tiles = tiles and all(o * s == n for o, s, n in zip(size, self.stride, domain.size, strict=True))
         return Grid(size, periodic=domain.periodic and tiles)
 
-    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
-        self.codomain(self.grid(input, domain))
-        return self.pool(input)
-
-    def pool(self, x: Tensor) -> Tensor:
-        """The pool of a tensor that is known to fit."""
-        raise TypeError(f"{type(self).__name__} is abstract")
-
     def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        ceil = ", ceil_mode=True" * self.ceil_mode
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}{ceil}"
 
 
 class _MaxPool(WindowPool):
+    reduction = "max"
+
     def __init__(
         self,
         kernel_size: Size,
@@ -75,16 +92,34 @@ class _MaxPool(WindowPool):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
 
     def pool(self, x: Tensor) -> Tensor:
-        operator = cast(Callable[..., Tensor], (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self.ndim - 1])
-        return operator(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return self._windows((F.max_pool1d, F.max_pool2d, F.max_pool3d), x)
+
+    def with_switches(self, input: Tensor, domain: Domain | None = None) -> tuple[Tensor, Tensor]:
+        """The pooled signal, and the cell (row-major) that each value came from: what `MaxUnpool2d` takes."""
+        self.codomain(self.grid(input, domain))
+        table = (F.max_pool1d_with_indices, F.max_pool2d_with_indices, F.max_pool3d_with_indices)
+        return self._windows(table, input)
+
+    def _windows(self, table: Sequence[Callable[..., Any]], x: Tensor) -> Any:
+        window = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        return table[self.ndim - 1](x, *window)
 
 
 class _MinPool(_MaxPool):
+    reduction = "min"
+
     def pool(self, x: Tensor) -> Tensor:
         return -super().pool(-x)
 
+    def with_switches(self, input: Tensor, domain: Domain | None = None) -> tuple[Tensor, Tensor]:
+        """The pooled signal, and the cell (row-major) that each value came from."""
+        values, switches = super().with_switches(-input, domain)
+        return -values, switches
+
 
 class _AvgPool(WindowPool):
+    reduction = "mean"
+
     def __init__(
         self,
         kernel_size: Size,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import gconv
 from gconv import Graph, GraphLayer, grid_graph
-from grid_cnn import AvgPool2d, MaxPool2d, MinPool2d
+from grid_cnn import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, MinPool2d
 
 CHANNELS = 3
 
@@ -197,6 +197,23 @@ ROWS = (
     ),
     Row("SAGE max", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="max"), forms=("gather", "portable")),
     Row("SAGE min, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="min", root_weight=False), forms=("gather",)),
+    Row(
+        "GridPool overlapping, padded, rounded up",
+        lambda: gconv.GridPool(MaxPool2d(3, 2, 1, ceil_mode=True)),
+        grids_only=True,
+        equivariant=False,
+        translates=None,
+    ),
+    Row("GridPool near max", lambda: gconv.GridPool(MaxPool2d(3, 1, 1)), equivariant=False, translates=None),
+    Row("GridPool near mean", lambda: gconv.GridPool(AvgPool2d(3, 1, 1)), equivariant=False, translates=None),
+    Row(
+        "GridPool adaptive",
+        lambda: gconv.GridPool(AdaptiveAvgPool2d((2, 3))),
+        grids_only=True,
+        equivariant=False,
+        translates=None,
+    ),
+    Row("LocalResponseNorm", lambda: gconv.LocalResponseNorm(2, 1.0)),
     Row("Spectral", lambda: gconv.SpectralConv(CHANNELS, 4, 6), undirected=True),
     Row("Spectral sym", lambda: gconv.SpectralConv(CHANNELS, 4, 2, normalization="sym", bias=False), undirected=True),
     Row(

@@ -5,7 +5,7 @@
 
 >>> from gconv import data
 >>> data.names()
-('digits', 'mnist')
+('digits', 'mnist', 'cifar10', 'cifar100')
 >>> data.load("digits", size=(8, 8))
 ImageData('digits': 1,347 train + 450 test images, 1x8x8, 10 classes)
 """

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gconv.data import digits, mnist
+from gconv.data import cifar, digits, mnist
 from gconv.data.images import ImageData
 
 DEFAULT_DATA_DIR = "data"
@@ -17,11 +17,20 @@ class _Row:
     load: Callable[[Path, tuple[int, int], bool], ImageData]
 
 
+def _cifar(layout: cifar.Layout) -> _Row:
+    return _Row(
+        cifar.NATIVE_SIZE,
+        lambda data_dir, size, download: cifar.load_cifar(data_dir, layout, size, download=download),
+    )
+
+
 _DATA_SETS = {
     "digits": _Row(digits.DEFAULT_SIZE, lambda data_dir, size, download: digits.load_digits(size)),
     "mnist": _Row(
         mnist.NATIVE_SIZE, lambda data_dir, size, download: mnist.load_mnist(data_dir, size, download=download)
     ),
+    "cifar10": _cifar(cifar.CIFAR10),
+    "cifar100": _cifar(cifar.CIFAR100),
 }
 
 
@@ -42,7 +51,8 @@ def load(
     Args:
         name: one of `names()`.
         data_dir: the folder for data sets that come as files, `./data` where it is `None`; `digits` needs none.
-        size: `(height, width)` to resize the images to; `None` means 28x28 for `digits` and `mnist`.
+        size: `(height, width)` to resize the images to; `None` means 28x28 for `digits` and `mnist`, 32x32 for
+            `cifar10` and `cifar100`.
         download: fetch files that are not in `data_dir`.
 
     Raises `ValueError` for an unknown name or a size that is not two positive integers, `DataError` for files that

@@ -8,18 +8,27 @@ from grid_cnn.layer import Layer
 _LARGEST = 1024
 
 
+def fitted(name: str, layers: Layer, domain: Domain) -> Domain | None:
+    """The codomain of `layers` on `domain`.
+
+    Raises:
+        ValueError: if the domain is too small, with the least square grid that is not.
+    """
+    try:
+        return layers.codomain(domain)
+    except ValueError as error:
+        least = least_size(layers, domain.ndim) if isinstance(domain, Grid) else None
+        mend = f"; the least size that fits is {'×'.join([str(least)] * domain.ndim)}" if least else ""  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"{name} does not fit {domain!r}: {error}{mend}") from error
+
+
 def features_size(name: str, features: Layer, domain: Domain) -> int:
     """The number of nodes left after `features`, what a dense head needs to know.
 
     Raises:
         ValueError: if the domain is too small, with the least square grid that is not.
     """
-    try:
-        codomain = features.codomain(domain)
-    except ValueError as error:
-        least = least_size(features, domain.ndim) if isinstance(domain, Grid) else None
-        mend = f"; the least size that fits is {'×'.join([str(least)] * domain.ndim)}" if least else ""  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(f"{name} does not fit {domain!r}: {error}{mend}") from error
+    codomain = fitted(name, features, domain)
     if codomain is None:
         raise TypeError(f"{name} cannot be built on {domain!r} by these layers; give the ops that belong to the domain")
     return codomain.num_nodes
@@ -31,12 +40,28 @@ def whole(name: str, value: int) -> None:
         raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
 
 
+def probability(name: str, value: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} takes a probability, got {value!r}")
+
+
 def least_size(features: Layer, ndim: int) -> int | None:
     """The side of the smallest cubic grid on which every layer has an output; None if there is none up to 1,024."""
-    for side in range(1, _LARGEST + 1):
-        try:
-            features.codomain(Grid((side,) * ndim))
-        except ValueError:
-            continue
-        return side
-    return None
+    too_small, fits = 0, 1
+    while not _fits(features, fits, ndim):
+        too_small, fits = fits, 2 * fits
+        if fits > _LARGEST:
+            return None
+    while fits - too_small > 1:
+        middle = (too_small + fits) // 2
+        too_small, fits = (too_small, middle) if _fits(features, middle, ndim) else (middle, fits)
+    return fits
+
+
+def _fits(features: Layer, side: int, ndim: int) -> bool:
+    try:
+        features.codomain(Grid((side,) * ndim))
+    except ValueError:
+        return False
+    return True

@@ -54,6 +54,20 @@ def test_equals_the_grid_pool_cell_by_cell(kind, window, ndim):
     assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    "inner", [grid_cnn.LpPool2d(3, 3, 2), grid_cnn.Subsampling2d(3), grid_cnn.AdaptiveMaxPool2d((None, 3))], ids=str
+)
+def test_any_pool_of_a_grid_has_a_twin(inner):
+    graph, layer = grid_graph((7, 8)), GridPool(inner.double())
+    x = signal(graph, 2)
+    out, coarse = layer.step(x, graph)
+    assert_close(pictures(out, coarse), inner(pictures(x, graph)))
+    assert layer.in_channels == inner.in_channels
+    assert [p.shape for p in layer.parameters()] == [p.shape for p in inner.parameters()]
+    with pytest.raises(ValueError, match=f"{type(inner).__name__} pools the blocks of a grid.*is not the graph of one"):
+        layer(torch.rand(9, 3, dtype=torch.float64), random_graph())
+
+
 @pytest.mark.parametrize("kind", ["Max", "Min", "Avg"])
 def test_one_signal_and_any_memory_layout(kind):
     graph, layer = grid_graph((6, 4)), GridPool(pool(kind, 2, kernel_size=2))

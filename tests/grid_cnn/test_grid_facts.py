@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from grid_cnn import AvgPool2d, Conv1d, Conv2d, MaxPool2d, MinPool2d
+from grid_cnn import (
+    LENET_C3,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    FFTConv2d,
+    GlobalAvgPool,
+    LocallyConnected2d,
+    MaxPool2d,
+    MinPool2d,
+    PartialConv2d,
+    Sequential,
+    Subsampling2d,
+    image_kernels,
+)
 
 
 def picture(text: str) -> torch.Tensor:
@@ -202,3 +216,54 @@ def test_forward_against_loops(layer, size, kernel):
         np.testing.assert_allclose(plain(x)[batch, o].detach(), forward, atol=1e-12)
         flipped = b[o] + sum(correlation(signals[i], np.flip(w[o, i])) for i in range(2))
         np.testing.assert_allclose(true(x)[batch, o].detach(), flipped, atol=1e-12)
+
+
+def test_image_kernels_are_those_of_the_lectures():
+    assert torch.equal(image_kernels.box().double(), torch.full((3, 3), 1 / 9).double())
+    assert torch.equal(image_kernels.sobel_x().double(), SOBEL_X[0, 0])
+    assert torch.equal(image_kernels.sobel_y().double(), SOBEL_Y[0, 0])
+
+
+@pytest.mark.parametrize("border", ["ignore", "replicate", "zero"])
+def test_borders_by_hand(border):
+    """Sums of 3×3 windows of 1 2 3 / 4 5 6 / 7 8 9 where windows leave the picture."""
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    wanted = {
+        "ignore": [[45.0]],
+        "replicate": [[21.0, 27.0, 33.0], [39.0, 45.0, 51.0], [57.0, 63.0, 69.0]],
+        "zero": [[12.0, 21.0, 16.0], [27.0, 45.0, 33.0], [24.0, 39.0, 28.0]],
+    }
+    assert image_kernels.filter_image(x, torch.ones(3, 3), border).tolist() == wanted[border]
+
+
+def test_global_average_by_hand():
+    assert float(GlobalAvgPool()(picture("2325/5698/3212/1201"))) == 52 / 16
+
+
+def test_loss_of_the_boat():
+    """½ Σ (t - p)² for p = (0.2, 0.4, 0.1, 0.3) and t = (0, 0, 1, 0)."""
+    p, t = torch.tensor([0.2, 0.4, 0.1, 0.3]), torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert float(torch.nn.MSELoss(reduction="sum")(p, t) / 2) == pytest.approx(0.55)
+
+
+def test_rectifiers_act_on_any_domain():
+    x = torch.tensor([-2.0, 0.0, 3.0]).view(1, 1, 3)
+    net = Sequential(with_weights(Conv1d(1, 1, 1, bias=False), torch.ones(1, 1, 1)).float(), torch.nn.ReLU())
+    assert net(x).flatten().tolist() == [0.0, 0.0, 3.0]
+    net[1] = torch.nn.LeakyReLU(0.1)
+    assert net(x).flatten().tolist() == pytest.approx([-0.2, 0.0, 3.0])
+
+
+def test_partially_connected_c3_has_1516_weights_and_subsampling_two_a_map():
+    assert sum(p.numel() for p in PartialConv2d(6, 16, 5, LENET_C3).parameters()) == 1516
+    assert sum(p.numel() for p in Subsampling2d(6).parameters()) == 12
+
+
+def test_the_layers_do_to_the_worked_pictures_what_the_convolution_does():
+    """Locally connected with one kernel everywhere, and by the Fourier transform: the same worked numbers."""
+    x, kernel = picture("33210/00131/31223/20022/20001"), picture("012/220/012")
+    expected = picture("12 12 17/10 17 19/9 6 14")
+    local = LocallyConnected2d(1, 1, 5, 3, bias=False)
+    assert torch.equal(with_weights(local, kernel.expand_as(local.weight))(x), expected)
+    fast = with_weights(FFTConv2d(1, 1, 3, bias=False), kernel)
+    torch.testing.assert_close(fast(x), expected, rtol=0, atol=1e-12)

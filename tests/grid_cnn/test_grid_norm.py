@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from grid_cnn import BatchNorm1d, BatchNorm2d, BatchNorm3d, Grid
+from grid_cnn import BatchNorm1d, BatchNorm2d, BatchNorm3d, Grid, GridOps, LocalResponseNorm
 
 OURS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 TORCH = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -87,3 +87,30 @@ def test_misfits(ndim):
 def test_bad_channels(channels):
     with pytest.raises((TypeError, ValueError), match=f"num_features.*{channels}"):
         BatchNorm2d(channels)
+
+
+@NDIMS
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def test_local_response_formula(ndim, size):
+    """x / (k + α/n Σ x²)^β over the channels from c - ⌊n/2⌋ to c + ⌊(n - 1)/2⌋, by loops, and as torch has it."""
+    x = signal(ndim)
+    layer = LocalResponseNorm(size, 0.7, 0.6, 1.5, ndim=ndim)
+    expected = torch.empty_like(x)
+    for c in range(4):
+        near = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        expected[:, c] = x[:, c] / (1.5 + 0.7 / size * near.square().sum(1)) ** 0.6
+    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(nn.LocalResponseNorm(size, 0.7, 0.6, 1.5)(x), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(layer(x[0]), expected[0], rtol=1e-12, atol=1e-12)
+    assert layer.step(x)[1] == Grid(x.shape[2:])
+    assert torch.autograd.gradcheck(layer, (x[:1, ..., :2].clone().requires_grad_(),))
+
+
+def test_local_response_defaults_and_misfits():
+    x = signal(2)
+    torch.testing.assert_close(GridOps().local_response_norm(5)(x), nn.LocalResponseNorm(5)(x))
+    for wrong in (0, -1, 2.0, "2", True):
+        with pytest.raises(ValueError, match="the number of channels that are near"):
+            LocalResponseNorm(wrong)
+    with pytest.raises(ValueError, match="grids of 1 axis"):
+        LocalResponseNorm(3, ndim=1)(x, Grid((4, 5)))

@@ -26,6 +26,8 @@ def test_makes_the_layers_of_its_axes(ndim):
         "MinPool": ops.min_pool(2),
         "AvgPool": ops.avg_pool(2),
         "BatchNorm": ops.norm(2),
+        "AdaptiveAvgPool": ops.adaptive_avg_pool(2),
+        "AdaptiveMaxPool": ops.adaptive_max_pool(2),
     }
     for name, layer in made.items():
         assert type(layer) is getattr(grid_cnn, f"{name}{ndim}d")
@@ -49,7 +51,15 @@ def test_arguments_reach_the_layer():
     assert layer.padding_mode == "circular"
     for pool in (GridOps().max_pool(3, 2, 1), GridOps().min_pool(3, 2, 1), GridOps().avg_pool(3, 2, 1)):
         assert (pool.kernel_size, pool.stride, pool.padding) == ((3, 3), (2, 2), (1, 1))
-    assert GridOps().norm(5).num_features == 5
+    for pool in (GridOps().max_pool(2, ceil_mode=True), GridOps().min_pool(2, None, 0, True)):
+        assert pool.ceil_mode
+    average = GridOps().avg_pool(3, 2, 1, True, False)
+    assert (average.ceil_mode, average.count_include_pad) == (True, False)
+    norm = GridOps().norm(5, 1e-3, 0.01)
+    assert (norm.num_features, norm.eps, norm.momentum) == (5, 1e-3, 0.01)
+    response = GridOps().local_response_norm(3, 0.1, 0.5, 2.0)
+    assert (response.size, response.alpha, response.beta, response.k) == (3, 0.1, 0.5, 2.0)
+    assert GridOps().channel_axis == 1
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

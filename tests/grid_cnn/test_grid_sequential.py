@@ -22,7 +22,7 @@ from grid_cnn import (
     Sequential,
     bind,
 )
-from grid_cnn.layer import is_elementwise, leaves_domain, named
+from grid_cnn.layer import is_elementwise, named
 
 
 class Seen(Layer):
@@ -346,8 +346,8 @@ def test_accepts_anything_after_the_domain_is_left():
         width = leave(torch.zeros(2, 2, 6, 6)).shape[1]
         net = Sequential(Conv2d(1, 2, 3), leave, nn.Linear(width, 4), nn.BatchNorm1d(4), nn.LayerNorm(4), nn.Softmax(1))
         torch.testing.assert_close(net(pictures()).sum(1), torch.ones(2))
-        assert leaves_domain(net)
-    assert not leaves_domain(Conv2d(1, 2, 3))
+        assert net.leaves_domain
+    assert not Conv2d(1, 2, 3).leaves_domain
 
 
 def test_a_head_alone_is_a_network():

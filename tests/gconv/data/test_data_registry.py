@@ -16,17 +16,19 @@ ROOT = Path(data.__file__).resolve().parents[2]
 
 
 def test_names():
-    assert data.names() == ("digits", "mnist")
+    assert data.names() == ("digits", "mnist", "cifar10", "cifar100")
 
 
 @pytest.mark.parametrize(("given", "near"), [("mnst", "mnist"), ("MNIST", "mnist"), ("digit", "digits")])
 def test_an_unknown_name_close_to_one_is_guessed(given: str, near: str):
-    with pytest.raises(ValueError, match=f"unknown data set '{given}'; did you mean '{near}'.*: digits, mnist"):
+    names = "digits, mnist, cifar10, cifar100"
+    with pytest.raises(ValueError, match=f"unknown data set '{given}'; did you mean '{near}'.*: {names}"):
         data.load(given)
 
 
 def test_an_unknown_name_close_to_none_is_answered_with_all():
-    with pytest.raises(ValueError, match=r"^unknown data set 'imagenet' \(there are: digits, mnist\)$"):
+    names = "digits, mnist, cifar10, cifar100"
+    with pytest.raises(ValueError, match=rf"^unknown data set 'imagenet' \(there are: {names}\)$"):
         data.load("imagenet")
 
 

@@ -1,0 +1,215 @@
+"""Read the pickles in which CIFAR is published, without running pickle code.
+
+A pickle is a program for a small stack machine, and one of its instructions calls any function by name. Here a machine
+knows only the instructions that these files are made of, and the three names by which numpy writes an array; a call is
+never made, but its meaning (an array of bytes) put in its place. Anything else is refused with its name and position.
+
+Values: dictionaries, lists, tuples, bytes, text, whole numbers, None, truth values, and uint8 arrays as tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gconv.data.errors import DataError
+
+_RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
+_NDARRAY, _DTYPE, _ENCODE = ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")
+_KNOWN = {*_RECONSTRUCT, _NDARRAY, _DTYPE, _ENCODE}
+
+
+class _Refused(Exception):
+    """An instruction or a name that these files do not need."""
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A function or class that the pickle names; it is never looked up."""
+
+    module: str
+    name: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.module, self.name
+
+
+@dataclass
+class _DType:
+    code: str
+
+
+@dataclass
+class _Array:
+    tensor: torch.Tensor | None = None
+
+
+@dataclass
+class _Machine:
+    """The stack, the marks in it, and the memo."""
+
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def pop_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def push_tuple(self, size: int) -> None:
+        items = tuple(self.stack[len(self.stack) - size :])
+        if len(items) != size:
+            raise IndexError("the stack is too short")
+        del self.stack[len(self.stack) - size :]
+        self.stack.append(items)
+
+
+def _bytes(machine: _Machine, argument: Any) -> None:
+    machine.stack.append(argument.encode("latin-1") if isinstance(argument, str) else bytes(argument))
+
+
+def _global(machine: _Machine, argument: str) -> None:
+    module, _, name = argument.partition(" ")
+    _push_name(machine, module, name)
+
+
+def _stack_global(machine: _Machine, _: Any) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    _push_name(machine, str(module), str(name))
+
+
+def _push_name(machine: _Machine, module: str, name: str) -> None:
+    if (module, name) not in _KNOWN:
+        raise _Refused(f"it calls {module}.{name}")
+    machine.stack.append(_Name(module, name))
+
+
+def _reduce(machine: _Machine, _: Any) -> None:
+    arguments, function = machine.stack.pop(), machine.stack.pop()
+    if not isinstance(function, _Name) or not isinstance(arguments, tuple):
+        raise _Refused("it calls what is no name")
+    if function.key in _RECONSTRUCT and len(arguments) == 3 and arguments[0] == _Name(*_NDARRAY):
+        machine.stack.append(_Array())
+    elif function.key == _DTYPE and arguments and isinstance(arguments[0], str | bytes):
+        code = arguments[0]
+        machine.stack.append(_DType(code.decode("latin-1") if isinstance(code, bytes) else code))
+    elif function.key == _ENCODE and len(arguments) == 2 and arguments[1] == "latin1":
+        machine.stack.append(str(arguments[0]).encode("latin-1"))
+    else:
+        raise _Refused(f"it calls {function.module}.{function.name} with arguments of its own")
+
+
+def _build(machine: _Machine, _: Any) -> None:
+    state, target = machine.stack.pop(), machine.stack[-1]
+    if isinstance(target, _DType):
+        return  # byte order and fields, of which one byte has none
+    if not isinstance(target, _Array) or not isinstance(state, tuple) or len(state) != 5:
+        raise _Refused("it sets the state of what is no array")
+    _, shape, dtype, fortran, content = state
+    content = content.encode("latin-1") if isinstance(content, str) else content
+    if not isinstance(dtype, _DType) or dtype.code not in ("u1", "|u1") or fortran or not isinstance(content, bytes):
+        raise _Refused("it holds an array of other numbers than bytes in row-major order")
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
+        raise _Refused(f"it holds an array of shape {shape!r}")
+    if math.prod(shape) != len(content):
+        raise _Refused(f"it holds an array of {len(content):,} bytes for shape {shape}")
+    target.tensor = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(shape) if content else None
+
+
+def _set_items(machine: _Machine, _: Any) -> None:
+    items = machine.pop_mark()
+    machine.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+
+def _set_item(machine: _Machine, _: Any) -> None:
+    value, key = machine.stack.pop(), machine.stack.pop()
+    machine.stack[-1][key] = value
+
+
+def _put(machine: _Machine, argument: Any) -> None:
+    machine.memo[len(machine.memo) if argument is None else argument] = machine.stack[-1]
+
+
+def _constant(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
+    return lambda machine, _: machine.stack.append(make())
+
+
+def _argument(machine: _Machine, argument: Any) -> None:
+    machine.stack.append(argument)
+
+
+_OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, argument: None),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "INT", "LONG1"), _argument),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), _argument),
+    **dict.fromkeys(("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"), _bytes),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _put),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, place: machine.stack.append(machine.memo[place])),
+    "NONE": _constant(lambda: None),
+    "NEWTRUE": _constant(lambda: True),
+    "NEWFALSE": _constant(lambda: False),
+    "EMPTY_DICT": _constant(dict),
+    "EMPTY_LIST": _constant(list),
+    "EMPTY_TUPLE": _constant(tuple),
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "APPEND": lambda machine, _: machine.stack[-2].append(machine.stack.pop()),
+    "APPENDS": lambda machine, _: (items := machine.pop_mark(), machine.stack[-1].extend(items))[-1],
+    "SETITEM": _set_item,
+    "SETITEMS": _set_items,
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_mark())),
+    "TUPLE1": lambda machine, _: machine.push_tuple(1),
+    "TUPLE2": lambda machine, _: machine.push_tuple(2),
+    "TUPLE3": lambda machine, _: machine.push_tuple(3),
+    "GLOBAL": _global,
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": _reduce,
+    "BUILD": _build,
+}
+
+
+def read_pickle(path: str | Path) -> dict[str, Any]:
+    """Read a pickled dictionary, as CIFAR's files are, without running anything in it; its keys as text.
+
+    `DataError` for a file that is damaged, holds another thing, or any instruction that CIFAR's files do not need.
+
+    >>> import pickle, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "meta"
+    >>> _ = path.write_bytes(pickle.dumps({b"num_vis": 3072, b"label_names": [b"cat"]}, protocol=2))
+    >>> read_pickle(path)["label_names"]
+    [b'cat']
+    """
+    path = Path(path)
+    machine, position = _Machine(), 0
+    try:
+        for opcode, argument, at in pickletools.genops(path.read_bytes()):
+            position = at or 0
+            if opcode.name not in _OPCODES:
+                raise _Refused(f"it has the instruction {opcode.name}")
+            _OPCODES[opcode.name](machine, argument)
+        (value,) = machine.stack
+    except _Refused as refusal:
+        raise DataError(
+            f"{path}: refused at byte {position}, nothing in it was run: {refusal}, which no file of CIFAR does; "
+            "fetch or copy the file again"
+        ) from refusal
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError, UnicodeError, OverflowError) as error:
+        raise DataError(
+            f"{path}: found a pickle that breaks off or makes no sense at byte {position} ({error}), expected a "
+            "complete one; delete the file and fetch or copy it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: found a {type(value).__name__}, expected the dictionary that CIFAR's files hold")
+    return {_text(key): item.tensor if isinstance(item, _Array) else item for key, item in value.items()}
+
+
+def _text(key: Any) -> str:
+    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
