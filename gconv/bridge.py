@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from gconv.domains.build import grid_graph
 from gconv.domains.graph import Graph
-from gconv.norm import BatchNorm
+from gconv.norm import BatchNorm, LocalResponseNorm
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv
 from grid_cnn import Conv1d, Conv2d, Conv3d, Grid, Layer, Sequential, norm, pool
+from grid_cnn.join import Join
+from grid_cnn.models.inception_resnet import Scale
+from grid_cnn.models.network import Network
+from grid_cnn.models.resnet_cifar import PadChannels
+from grid_cnn.models.wiring import Wired
+
+# Layers that hold layers, and layers that are the same on every domain.
+_COMPOSITE = (Sequential, Wired, Join)
+_EVERYWHERE = (PadChannels, Scale)
 
 
 def graph_of(grid: Grid, neighbors: int | None = None, **options: Any) -> Graph:
@@ -78,11 +87,12 @@ def to_images(signals: Tensor, domain: Graph | Grid) -> Tensor:
 def model_to_graph(model: nn.Module) -> nn.Module:
     """A copy of a trained grid network for the grid's graph, weights included.
 
-    Convolutions become directional, pools pools over blocks; activations and dense heads stay. The state dict keeps its
-    names and shapes (a batch normalisation's gain a `module.`, as PyG's do).
+    Convolutions become directional, pools pools over blocks; activations and dense heads stay. Residual sums, branches
+    and auxiliary heads are carried with all that they hold. The state dict keeps its names and shapes (those of a batch
+    normalisation gain a `module.`, as PyG's do, those of a pool with parameters a `pool.`).
 
     Args:
-        model: a grid layer, or a `Sequential` of such.
+        model: a grid layer, or a network of such.
 
     Raises:
         TypeError: for a layer that has no twin.
@@ -92,7 +102,7 @@ def model_to_graph(model: nn.Module) -> nn.Module:
     >>> net.conv1
     DirectionalConv(1, 6, kernel_size=(5, 5))
     """
-    return _carry(_checked(model), _graph_twin, {})
+    return _carry(_checked(model), _graph_twin, 0, {})
 
 
 def model_to_grid(model: nn.Module) -> nn.Module:
@@ -108,31 +118,38 @@ def model_to_grid(model: nn.Module) -> nn.Module:
     ndims = {len(m.window.kernel_size) for m in model.modules() if isinstance(m, DirectionalConv)}
     ndims |= {m.pool.ndim for m in model.modules() if isinstance(m, GridPool)}
     ndim = ndims.pop() if ndims else 2
-    return _carry(_checked(model), lambda layer: _grid_twin(layer, ndim), {})
+    return _carry(_checked(model), lambda layer: _grid_twin(layer, ndim), ndim, {})
 
 
 def _checked(model: nn.Module) -> nn.Module:
     if not isinstance(model, Layer):
-        raise TypeError(f"{type(model).__name__} is no layer of grid_cnn or gconv, nor a Sequential of such")
+        raise TypeError(f"{type(model).__name__} is no layer of grid_cnn or gconv, nor a network of such")
     return model
 
 
-def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None], done: dict[nn.Module, nn.Module]) -> nn.Module:
+def _carry(
+    model: nn.Module, twin: Callable[[Layer], Layer | None], ndim: int, done: dict[nn.Module, nn.Module]
+) -> nn.Module:
     if model in done:  # a module that stands twice stays one module
         return done[model]
-    if isinstance(model, Sequential):
-        children = OrderedDict((name, _carry(child, twin, done)) for name, child in model._modules.items())
-        out: nn.Module = Sequential(children)
+    if isinstance(model, _COMPOSITE):
+        children = {
+            name: _carry(child, twin, ndim, done) for name, child in model._modules.items() if child is not None
+        }
+        out: nn.Module = _holding(model, children, ndim)
     elif isinstance(model, Layer):
         found = twin(model)
         if found is None:
             raise TypeError(f"{type(model).__name__} has no twin on the other domain; build the recipe with its ops")
         out = found
     elif any(isinstance(module, Layer) for module in model.modules()):
-        raise TypeError(f"{type(model).__name__} holds layers, but is no grid_cnn.Sequential: its twin is not known")
+        raise TypeError(
+            f"{type(model).__name__} holds layers, but is no Sequential, Concat, Add or other layer of grid_cnn that "
+            "does: its twin is not known"
+        )
     else:
         out = copy.deepcopy(model)
-    if isinstance(model, Sequential):
+    if isinstance(model, _COMPOSITE):
         out.training = model.training  # the children keep their own modes: a frozen norm stays frozen
     else:
         out.train(model.training)
@@ -142,15 +159,30 @@ def _carry(model: nn.Module, twin: Callable[[Layer], Layer | None], done: dict[n
     return out
 
 
+def _holding(model: Sequential | Wired | Join, children: Mapping[str, nn.Module], ndim: int) -> Layer:
+    """The same arrangement of other children."""
+    if isinstance(model, Network):
+        return model.of(children, ndim)
+    if isinstance(model, Wired):
+        return Wired(children, model.way)
+    if isinstance(model, Join):
+        return type(model)(children, ndim or None)
+    return Sequential(OrderedDict(children))
+
+
 def _graph_twin(layer: Layer) -> Layer | None:
     if isinstance(layer, Conv2d | Conv1d | Conv3d):
         return DirectionalConv.from_conv(layer)
-    if isinstance(layer, pool.WindowPool):
+    if isinstance(layer, pool.Pool):
         return GridPool(copy.deepcopy(layer))
     if isinstance(layer, norm.BatchNorm1d | norm.BatchNorm2d | norm.BatchNorm3d):
         twin = BatchNorm(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
         _like(twin.module, layer)
         return twin
+    if isinstance(layer, norm.LocalResponseNorm):
+        return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
+    if isinstance(layer, _EVERYWHERE):
+        return copy.deepcopy(layer)
     readouts = {pool.GlobalAvgPool: GlobalAvgPool, pool.GlobalMaxPool: GlobalMaxPool, pool.Flatten: Flatten}
     return readouts[type(layer)]() if type(layer) in readouts else None
 
@@ -173,5 +205,9 @@ def _grid_twin(layer: Layer, ndim: int) -> Layer | None:
             module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
         )
         return cast(Layer, _like(twin, module))
+    if isinstance(layer, LocalResponseNorm):
+        return norm.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, ndim=ndim)
+    if isinstance(layer, _EVERYWHERE):
+        return copy.deepcopy(layer)
     readouts = {GlobalAvgPool: pool.GlobalAvgPool, GlobalMaxPool: pool.GlobalMaxPool, Flatten: pool.Flatten}
     return cast(Layer, readouts[type(layer)](ndim)) if type(layer) in readouts else None

@@ -54,11 +54,16 @@ def compare(
     data: Annotated[
         str, typer.Option(help="The images: digits (comes with scikit-learn), mnist, cifar10 or cifar100.")
     ] = "digits",
-    data_dir: Annotated[Path, typer.Option(help="Where data sets lie: DIR/MNIST/raw/*-ubyte[.gz].")] = Path("data"),
+    data_dir: Annotated[Path, typer.Option(help="Where data sets lie: DIR/MNIST/raw, DIR/cifar-10-batches-py.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Fetch a data set that is not there.")] = False,
     size: Annotated[str, typer.Option(help="Resize pictures, as in 28x28; empty: as the data set says.")] = "",
     variants: Annotated[
-        str, typer.Option(help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: all.")
+        str,
+        typer.Option(
+            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma."
+        ),
     ] = "",
     neighbors: Annotated[int, typer.Option(help="Neighbours of a pixel in the graph: 4 or 8.")] = 8,
     epochs: Annotated[int, typer.Option(help="How often to go through the training images.")] = 20,
@@ -75,7 +80,7 @@ def compare(
     """
     from gconv.training import pages, report, results
     from gconv.training.compare import Settings
-    from gconv.training.variants import names
+    from gconv.training.variants import usual
 
     settings = Settings(
         model=models.function(model) and model,
@@ -83,7 +88,7 @@ def compare(
         data_dir=data_dir,
         download=download,
         size=_size(size),
-        variants=tuple(name.strip() for name in variants.split(",")) if variants else names(),
+        variants=tuple(name.strip() for name in variants.split(",")) if variants else usual(),
         neighbors=neighbors,
         epochs=epochs,
         batch_size=batch_size,
@@ -202,7 +207,7 @@ def main() -> None:
             raise KeyboardInterrupt
     except _UsageError as error:
         _refuse(error.format_message())
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, models.OptionError) as error:
         _refuse(str(error))
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

@@ -117,7 +117,7 @@ class Join(Layer):
                     results[key], ends[key] = stage.x, stage.domain
                     yield stage
             else:
-                results[key], ends[key] = branch(x), domain
+                results[key], ends[key] = branch(x.clone()), domain  # it may work in place
                 yield Stage(path, branch, results[key], domain)
         end = self._common(ends)
         yield Stage(name, self, self.join(results, end), end)

@@ -209,7 +209,7 @@ class Sequential(nn.Sequential, Layer):
                     x, domain = stage.x, stage.domain
                     yield stage
             else:
-                x = module(x)
+                x = module(x.clone())  # it may work in place, and the stage before has been given away
                 yield Stage(path, module, x, domain)
 
 

@@ -50,9 +50,10 @@ def field_table(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int
     tensor([[0, 1],
             [2, 3]])
     """
-    table = torch.zeros(1, 1, dtype=torch.long)
+    table = torch.zeros(1, 1, dtype=torch.long, device="cpu")  # also where parameters are on meta
     for n, f, s, d in zip(size, kernel, stride, dilation, strict=True):
-        cells = torch.arange(0, n - d * (f - 1), s)[:, None] + torch.arange(f) * d
+        starts, taps = torch.arange(0, n - d * (f - 1), s, device="cpu"), torch.arange(0, d * f, d, device="cpu")
+        cells = starts[:, None] + taps
         table = (table[:, None, :, None] * n + cells[None, :, None, :]).flatten(2).flatten(0, 1)
     return table
 
@@ -90,7 +91,7 @@ class _LocallyConnected(GridLayer):
         # Where every tap reads, channel by channel; which taps read each cell, for backward. int32, as gathers like it.
         padded = [n + sum(pair) for n, pair in zip(self.size, self.borders, strict=True)]
         fields, cells = field_table(padded, self.kernel_size, self.stride, self.dilation), math.prod(padded)
-        index = (fields[:, None] + torch.arange(in_channels)[:, None] * cells).flatten()
+        index = (fields[:, None] + torch.arange(in_channels, device="cpu")[:, None] * cells).flatten()
         counts = torch.bincount(index, minlength=in_channels * cells)
         tables = {
             "_index": index,
@@ -98,7 +99,7 @@ class _LocallyConnected(GridLayer):
             "_offsets": F.pad(counts.cumsum(0), (1, 0)),
         }
         for name, table in tables.items():
-            self.register_buffer(name, table.int().to(device), persistent=False)
+            self.register_buffer(name, table.int().to(self.weight.device), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -170,13 +170,13 @@ class PartialConv2d(GridLayer):
 
     def reset_parameters(self) -> None:
         """Draw weights and biases of an output map from U(±1 / sqrt(fan-in)), its own links counted."""
-        counts = torch.tensor([len(row) for row in self.table])
-        bounds = (counts * math.prod(self.kernel_size)).rsqrt().to(self.weight)
+        taps = math.prod(self.kernel_size)
+        bounds = [1 / math.sqrt(len(row) * taps) for row in self.table]
+        per_link = [bound for bound, row in zip(bounds, self.table, strict=True) for _ in row]
         with torch.no_grad():
-            per_link = bounds.repeat_interleave(counts.to(bounds.device)).view(-1, 1, 1)
-            self.weight.uniform_(-1, 1).mul_(per_link)
+            self.weight.uniform_(-1, 1).mul_(self.weight.new_tensor(per_link).view(-1, 1, 1))
             if self.bias is not None:
-                self.bias.uniform_(-1, 1).mul_(bounds)
+                self.bias.uniform_(-1, 1).mul_(self.bias.new_tensor(bounds))
 
     def dense_weight(self) -> Tensor:
         """The weights as `Conv2d` has them, `(C_out, C_in, *kernel_size)`, zero where there is no link."""

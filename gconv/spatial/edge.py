@@ -48,7 +48,8 @@ class EdgeConv(GraphLayer):
         super().__init__()
         check_module("EdgeConv", nn)
         check_reduction("EdgeConv", aggr)
-        self.nn, self.aggr = nn, aggr
+        self.nn = nn
+        self.aggr: Reduction = aggr
         self.in_channels = _channels(nn)
 
     def reset_parameters(self) -> None:

@@ -48,7 +48,8 @@ class FeaStConv(GraphLayer):
         super().__init__()
         check_channels(in_channels, out_channels)
         check_heads(heads, 0.0)
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels: int = in_channels
+        self.out_channels = out_channels
         self.heads, self.add_self_loops = heads, add_self_loops
         self.lin = nn.Linear(in_channels, heads * out_channels, bias=False)
         self.u = nn.Linear(in_channels, heads, bias=False)

@@ -67,8 +67,9 @@ class NNConv(GraphLayer):
         check_channels(in_channels, out_channels)
         check_module("NNConv", nn)
         check_reduction("NNConv", aggr)
-        self.in_channels, self.out_channels, self.nn, self.aggr = in_channels, out_channels, nn, aggr
-        self.root_weight = root_weight
+        self.in_channels: int = in_channels
+        self.out_channels, self.nn, self.root_weight = out_channels, nn, root_weight
+        self.aggr: Reduction = aggr
         self.lin = torch.nn.Linear(in_channels, out_channels, bias=False) if root_weight else None
         self.bias = torch.nn.Parameter(torch.zeros(out_channels)) if bias else None
 

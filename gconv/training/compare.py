@@ -18,7 +18,7 @@ from gconv import data
 from gconv.domains import Graph, grid_graph
 from gconv.functional import force_form
 from gconv.training import measure, variants
-from gconv.training.fit import Epoch, batches, fit
+from gconv.training.fit import Epoch, batches, fit, total_loss
 from gconv.training.variants import Network
 
 # A row of its own, timed but not trained: the directional network's weights in the engine's gather form.
@@ -47,7 +47,7 @@ class Settings:
     data_dir: Path = Path("data")
     download: bool = False
     size: tuple[int, int] | None = None
-    variants: tuple[str, ...] = field(default_factory=variants.names)
+    variants: tuple[str, ...] = field(default_factory=variants.usual)
     neighbors: int = 8
     epochs: int = 20
     batch_size: int = 64
@@ -245,7 +245,7 @@ def _measure(networks: dict[str, Network], runs: Sequence[Run], settings: Settin
 
 
 def _forward(module: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[], Tensor]:
-    return lambda: nn.functional.cross_entropy(module(inputs), labels)
+    return lambda: total_loss(module(inputs), labels)
 
 
 def _step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], object]:

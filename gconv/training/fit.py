@@ -13,6 +13,8 @@ from ignite.metrics import Accuracy, Average
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
+from grid_cnn.models.auxiliary import Outputs
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -47,6 +49,7 @@ def fit(
     epochs: int,
     optimizer: torch.optim.Optimizer | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    auxiliary_weight: float = 0.3,
     device: torch.device | str = "cpu",
     attach: Callable[[Engine], None] | None = None,
 ) -> list[Epoch]:
@@ -58,11 +61,13 @@ def fit(
         epochs: how often to go through `train`.
         optimizer: over the model's parameters; Adam with its default rate if None.
         loss: of logits and labels. device: where to train; the model is moved there.
+        auxiliary_weight: what the loss of each auxiliary head counts, in a network that has such heads, beside that of
+            the logits: 0.3 in GoogLeNet's paper, 0.4 for Inception v3.
         attach: called with Ignite's trainer before it runs, to add handlers (progress bars, schedules, checkpoints);
             its output is the loss of a step.
 
     Raises:
-        ValueError: for epochs < 1, or a loss that is not finite, saying where.
+        ValueError: for epochs < 1, a negative weight, or a loss that is not finite, saying where.
 
     >>> from grid_cnn import models
     >>> images, labels = torch.rand(8, 1, 4, 4), torch.arange(8) % 2
@@ -72,6 +77,8 @@ def fit(
     """
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs takes a whole number >= 1, got {epochs!r}")
+    if not 0 <= auxiliary_weight < math.inf:
+        raise ValueError(f"auxiliary_weight takes a number >= 0, got {auxiliary_weight!r}")
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters()) if optimizer is None else optimizer
     history: list[Epoch] = []
@@ -81,7 +88,7 @@ def fit(
     def step(engine: Engine, batch: tuple[Tensor, Tensor]) -> float:
         inputs, labels = (part.to(device, non_blocking=True) for part in batch)
         optimizer.zero_grad()
-        value = loss(model(inputs), labels)
+        value = total_loss(model(inputs), labels, loss, auxiliary_weight)
         value.backward()
         optimizer.step()
         number = value.item()
@@ -110,6 +117,26 @@ def fit(
         attach(trainer)
     trainer.run(train, max_epochs=epochs)
     return history
+
+
+def total_loss(
+    output: Tensor | Outputs,
+    labels: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    auxiliary_weight: float = 0.3,
+) -> Tensor:
+    """The loss of the logits, and of auxiliary heads where there are any: L(logits) + w Σ_a L(head_a).
+
+    >>> logits, labels = torch.zeros(1, 2), torch.tensor([0])
+    >>> round(float(total_loss(Outputs(logits, (logits, logits)), labels) / total_loss(logits, labels)), 4)
+    1.6
+    """
+    if not isinstance(output, Outputs):
+        return loss(output, labels)
+    value = loss(output.logits, labels)
+    for logits in output.auxiliary:
+        value = value + auxiliary_weight * loss(logits, labels)
+    return value
 
 
 def accuracy(model: nn.Module, loader: Iterable, device: torch.device | str = "cpu") -> float:

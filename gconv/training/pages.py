@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gconv import bridge
 from gconv.domains import Graph
+from gconv.ops import FAMILIES
 from gconv.training import report
 from gconv.training.compare import Comparison, Row, Run
 from gconv.training.variants import Network, first_filters
 from grid_cnn import Grid
+from grid_cnn.layer import Stage
 
 # Published elsewhere with other data and settings (MNIST, full 28×28 grid): shown as such, never as measured.
 _PUBLISHED = (
@@ -20,6 +24,9 @@ _PUBLISHED = (
     ("non-parametric spectral", 0.9628, "MNIST, Defferrard et al. 2016"),
     ("spline spectral", 0.9715, "MNIST, Defferrard et al. 2016"),
 )
+
+# How many stages of a network a page can show before those inside its blocks are left out.
+MOST_STAGES = 40
 
 NOISY = "Times are noisy (quartiles of the first row: {:.3g} and {:.3g} ms): was the machine busy? Do not quote them."
 
@@ -82,7 +89,7 @@ def _curve(run: Run) -> report.Curve:
 def _travels(comparison: Comparison) -> tuple[report.Travel, ...]:
     """One digit through the grid network and through the first network whose convolution is a graph's own."""
     networks = comparison.networks
-    graphs = [name for name in ("cheb", "monet", "gcn", "spectral", "directional") if name in networks]
+    graphs = [name for name in (*FAMILIES, "directional") if name in networks]
     chosen = [name for name in ("grid", *graphs[:1]) if name in networks] or list(networks)[:1]
     return tuple(_travel(comparison, networks[name]) for name in chosen)
 
@@ -93,10 +100,34 @@ def _travel(comparison: Comparison, network: Network) -> report.Travel:
     x = comparison.encoded_test(network)[shown : shown + 1]
     stages = [report.Stage("input", images[shown].numpy())]
     with torch.no_grad():
-        for stage in network.model.trace(x, network.domain):
-            x = stage.x
-            stages.append(report.Stage(f"{stage.name}: {type(stage.module).__name__}", _pictures(x, stage.domain)))
-    return report.Travel(network.variant, int(labels[shown]), int(x.argmax()), tuple(stages))
+        found = list(network.model.trace(x, network.domain))
+    stages += [
+        report.Stage(f"{stage.name}: {type(stage.module).__name__}", _pictures(stage.x, stage.domain))
+        for stage in gathered(found, network.model)
+    ]
+    return report.Travel(network.variant, int(labels[shown]), int(found[-1].x.argmax()), tuple(stages))
+
+
+def gathered(stages: Sequence[Stage], model: nn.Module, most: int = MOST_STAGES) -> list[Stage]:
+    """All stages, or, of a deep network, what each of its blocks ends on: of the smallest blocks that are few enough.
+
+    Args:
+        stages: as `model.trace` gives them. most: how many there may be; if the outermost blocks are more, they stay.
+
+    >>> from grid_cnn import Conv2d, Sequential
+    >>> net = Sequential(Sequential(Conv2d(1, 2, 3), nn.ReLU()), Conv2d(2, 1, 3))
+    >>> stages = list(net.trace(torch.zeros(1, 1, 8, 8)))
+    >>> [stage.name for stage in gathered(stages, net, most=3)], [stage.name for stage in gathered(stages, net, most=2)]
+    (['0.0', '0.1', '1'], ['0', '1'])
+    """
+    kept, depth = list(stages), max((stage.name.count(".") for stage in stages), default=0)
+    while len(kept) > most and depth > 0:
+        ends = {}
+        for stage in stages:
+            name = ".".join(stage.name.split(".")[:depth])
+            ends[name] = stage._replace(name=name, module=model.get_submodule(name))
+        kept, depth = list(ends.values()), depth - 1
+    return kept
 
 
 def _pictures(x: Tensor, domain: object):

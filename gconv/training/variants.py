@@ -15,7 +15,7 @@ from gconv import bridge
 from gconv.domains import Graph
 from gconv.ops import FAMILIES, GraphOps
 from gconv.spatial import DirectionalConv
-from grid_cnn import Conv2d, Grid, GridOps, Layer, Sequential, bind, models
+from grid_cnn import Conv2d, Grid, GridOps, Layer, bind, models
 
 _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
 
@@ -50,9 +50,18 @@ def names() -> tuple[str, ...]:
     """The variants that `build` knows, in the order of the table.
 
     >>> names()
-    ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'linear', 'mlp')
+    ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma', 'linear', 'mlp')
     """
     return ("grid", "directional", *FAMILIES, *_BASELINES)
+
+
+def usual() -> tuple[str, ...]:
+    """The variants of a comparison that names none: the grid's network, the papers' families on images, the baselines.
+
+    >>> usual()
+    ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'linear', 'mlp')
+    """
+    return ("grid", "directional", "cheb", "monet", "gcn", "spectral", *_BASELINES)
 
 
 def check(variants: Sequence[str]) -> None:
@@ -113,19 +122,24 @@ def first_filters(network: Network) -> tuple[str, Tensor] | None:
     """What the first convolution has learned, as pictures `(filters, H, W)`, and of which kind they are.
 
     Kernels on the grid, and for the directional convolution, which has the same; elsewhere impulse responses: the
-    layer's answer to a single bright node in the middle, without its bias. None without a convolution.
+    layer's answer to a single bright node in the middle, without its bias. None without a convolution, and where the
+    first layer of the grid's network is no plain one.
     """
     if network.variant in _BASELINES:
         return None
-    layer = next(
-        m
-        for m in network.model.modules()
-        if type(m) is not Sequential and isinstance(m, Layer) and next(m.parameters(), None) is not None
-    )
+    layer = next(m for m in network.model.modules() if _is_first(m))
     if isinstance(layer, Conv2d | DirectionalConv):
         return "kernels", layer.weight.detach()[:, 0].cpu()
-    assert isinstance(network.domain, Graph)
+    if not isinstance(layer, Layer) or not isinstance(network.domain, Graph):
+        return None
     return "impulse responses", impulse_response(layer, network.domain)
+
+
+def _is_first(module: nn.Module) -> bool:
+    """Whether this is a layer with parameters of its own, and no block or network that holds such layers."""
+    if not isinstance(module, Layer) or next(module.parameters(), None) is None:
+        return False
+    return not any(isinstance(part, Layer) for part in module.modules() if part is not module)
 
 
 def impulse_response(layer: Layer, graph: Graph) -> Tensor:

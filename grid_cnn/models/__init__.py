@@ -44,6 +44,7 @@ from grid_cnn.models.inception_resnet import inception_resnet_v2
 from grid_cnn.models.lecun1989 import lecun1989_net1, lecun1989_net2, lecun1989_net3, lecun1989_net4, lecun1989_net5
 from grid_cnn.models.lenet import lenet5
 from grid_cnn.models.lenet1998 import lenet1, lenet5_1998
+from grid_cnn.models.network import OptionError, built
 from grid_cnn.models.resnet import (
     plain18,
     plain34,
@@ -151,6 +152,7 @@ _MODELS: dict[str, Callable[..., Layer]] = {
 
 __all__ = [
     "GrammarError",
+    "OptionError",
     "alexnet",
     "alexnet2012",
     "alexnet2012_ungrouped",
@@ -253,11 +255,12 @@ def create(
 
     Raises:
         ValueError: for an unknown name, with the nearest ones, or a file that does not belong to the network.
+        OptionError: for an argument that the network's function does not take.
 
     >>> create("lenet5", num_classes=3)(__import__("torch").zeros(1, 1, 28, 28)).shape
     torch.Size([1, 3])
     """
-    model = function(name)(**kwargs)
+    model = built(name, function(name), kwargs)
     if weights is not None:
         report = load(model, weights, sha256=sha256, adapt_channels=adapt_channels, title=name)
         if report.new_head or report.adapted or report.dropped:

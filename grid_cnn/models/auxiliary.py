@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential, Stage
@@ -48,7 +48,13 @@ class AuxiliaryNetwork(Network):
     def __init__(self, *modules: Any, heads: Mapping[str, str] | None = None, **options: Any) -> None:
         self.heads: dict[str, str] = dict(heads or {})
         super().__init__(*modules, **options)
+
+    def _measure(self, ndim: int) -> None:
+        super()._measure(ndim)
         self.least_in_training = max([self.least, *(self._least(head) for head in self.heads)])
+
+    def _with(self, children: Mapping[str, nn.Module]) -> AuxiliaryNetwork:
+        return AuxiliaryNetwork(children, heads=self.heads, name=self.name)
 
     def _least(self, head: str) -> int:
         """The least side on which a head has an output."""

@@ -6,7 +6,8 @@ is too small before any layer does, and says the least size. The least size is f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,6 +18,12 @@ from grid_cnn.models.fit import fitted, least_size, whole
 from grid_cnn.ops import GridOps, Ops
 
 _SMALL_NODES = 64 * 64
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+class OptionError(TypeError):
+    """An argument that a network's function does not take."""
 
 
 class Setting(NamedTuple):
@@ -47,6 +54,29 @@ def setting(
         small = domain is not None and domain.num_nodes <= _SMALL_NODES
     side = small_size if small else size
     return Setting(ops or GridOps(), domain or Grid((side, side)), small)
+
+
+def built(name: str, function: Callable[..., Layer], options: Mapping[str, Any]) -> Layer:
+    """The network that `function` makes of `options`.
+
+    Raises:
+        OptionError: for an argument that it does not take.
+
+    >>> built("nothing", lambda: Sequential(), {"depth": 3})
+    Traceback (most recent call last):
+    ...
+    grid_cnn.models.network.OptionError: nothing takes no argument 'depth'; help(grid_cnn.models.nothing) says ...
+    """
+    try:
+        return function(**options)
+    except TypeError as error:
+        # Many functions hand their options on, so signatures do not tell which ones there are.
+        found = _UNEXPECTED.search(str(error))
+        if found is None or found[1] not in options:
+            raise
+        raise OptionError(
+            f"{name} takes no argument {found[1]!r}; help(grid_cnn.models.{name}) says what it takes"
+        ) from error
 
 
 def borders(ops: Ops, padding: Any) -> Any:
@@ -82,9 +112,30 @@ class Network(Sequential):
         self.name = name
         if domain is not None:
             fitted(name, self, domain)
-        self.ndim = domain.ndim if isinstance(domain, Grid) else 0
-        self.least = (least_size(self, self.ndim) or 1) if self.ndim else 1
         self.built = domain if sized and isinstance(domain, Grid) else None
+        self._measure(domain.ndim if isinstance(domain, Grid) else 0)
+
+    def _measure(self, ndim: int) -> None:
+        """Find the least side on a grid of so many axes; 0 stands for no grid."""
+        self.ndim = ndim
+        self.least = (least_size(self, ndim) or 1) if ndim else 1
+
+    def of(self, children: Mapping[str, nn.Module], ndim: int) -> Network:
+        """This network with other children, for grids of `ndim` axes, or for graphs (0): what a bridge makes of it.
+
+        >>> net = Network(nn.Identity(), name="nothing", domain=Grid((8, 8)))
+        >>> net.of({"only": nn.Tanh()}, 0)
+        Network(
+          (only): Tanh()
+        )
+        """
+        twin = self._with(children)
+        twin.built = self.built
+        twin._measure(ndim)
+        return twin
+
+    def _with(self, children: Mapping[str, nn.Module]) -> Network:
+        return Network(children, name=self.name)
 
     def forward(
         self, input: Tensor, domain: Domain | None = None, reached: list[Domain | None] | None = None

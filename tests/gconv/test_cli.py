@@ -40,6 +40,21 @@ def test_compare_prints_the_table(run):
     assert len(re.findall(r"\d+\.\d\d ± \d+\.\d\d %", done.stdout)) == 8
 
 
+def test_compare_of_a_network_of_blocks(tmp_path):
+    done = gconv(
+        "compare", *QUICK, "--model", "resnet20_cifar", "--variants", "grid,cheb", "--size", "8x8", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "runs/compare/report.html").read_text()
+    for heading in ("One recipe", "Learning", "One digit", "first layer", "networks disagree", "grid as a graph"):
+        assert re.search(rf"<h2[^>]*>.*{heading}", page), heading
+    for words in ("kernels", "impulse responses", "layer1.0", "layer3.2", "avgpool"):
+        assert words in page
+    assert "layer1.0.conv1" not in page  # too many to be drawn: of a block what it ends on
+    rows = json.loads((tmp_path / "runs/compare/results.json").read_text())["rows"]
+    assert rows[0]["parameters"] == rows[1]["parameters"] == 269_722 - 2 * 9 * 16  # one channel in, not three
+
+
 def test_compare_writes_results(run):
     _, folder = run
     results = json.loads((folder / "results.json").read_text())
@@ -113,6 +128,7 @@ def assert_refused(done, *words):
         (("--lr", "nan"), ("lr", "nan")),
         (("--model", "mlp"), ("'mlp' has no convolution",)),
         (("--device", "meta"), ("'meta'", "take 'cpu'")),
+        (("--model", "alphago_policy"), ("alphago_policy takes no argument 'num_classes'",)),
         (("--model", "lenet"), ("unknown model 'lenet'", "lenet5")),
         (("--variants", "grid,chep"), ("unknown variant 'chep'", "did you mean cheb")),
         (("--variants", "grid,,cheb"), ("unknown variant ''",)),

@@ -399,7 +399,7 @@ class TestRefusals:
             propagate(signal(NODES, 2), GRAPH.plan.gcn(), form="triton")
 
     def test_a_form_that_the_device_has_not(self):
-        with pytest.raises(ValueError, match="the form 'sparse' cannot run this sum: gather, portable can$"):
+        with pytest.raises(ValueError, match=r"the form 'sparse' cannot run this sum: gather, portable can$"):
             propagate(signal(NODES, 2, device="meta"), GRAPH, form="sparse")
 
     def test_an_unknown_engine(self):

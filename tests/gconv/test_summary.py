@@ -35,6 +35,7 @@ def test_the_command():
         (("lenet5", "--format", "xml"), "--format is one of table, markdown, csv, json; got 'xml'"),
         (("lenet5", "--size", "12"), "--size takes HEIGHTxWIDTH"),
         (("lenet5", "--size", "4x4"), "the least size that fits is 12×12"),
+        (("alphago_policy", "--classes", "5"), "alphago_policy takes no argument 'num_classes'"),
         (("lenet5", "--batch", "0"), "--batch takes a whole number >= 1"),
     ],
 )

@@ -1,5 +1,6 @@
 """`fit` learns and repeats, and the measurements count what they say."""
 
+import copy
 import statistics
 import time
 
@@ -8,8 +9,12 @@ import torch
 from ignite.engine import Events
 from torch import nn
 
+from gconv import grid_graph
 from gconv.training import measure
 from gconv.training.fit import accuracy, batches, fit
+from gconv.training.pages import gathered
+from gconv.training.variants import build, first_filters
+from grid_cnn import Grid, models
 
 
 def blobs(count=64):
@@ -33,6 +38,68 @@ def test_fit_learns_and_keeps_its_history():
     seconds = [epoch.seconds for epoch in history]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
+
+
+def test_auxiliary_heads_count_by_their_weight():
+    """One step by plain gradient descent, worked out beside it: L(logits) + w (L(head 1) + L(head 2))."""
+    net = models.googlenet(2, 1, aux_logits=True, dropout=0.0, domain=Grid((16, 16)))
+    for head in ("aux1", "aux2"):
+        net.get_submodule(f"{head}.dropout").p = 0.0
+    x, labels, cross_entropy = torch.randn(4, 1, 16, 16), torch.arange(4) % 2, nn.functional.cross_entropy
+    for options, weight in (({}, 0.3), ({"auxiliary_weight": 0.4}, 0.4), ({"auxiliary_weight": 0}, 0.0)):
+        trained, expected = copy.deepcopy(net), copy.deepcopy(net).train()
+        outputs = expected(x)
+        first, second = (cross_entropy(logits, labels) for logits in outputs.auxiliary)
+        value = cross_entropy(outputs.logits, labels) + weight * (first + second)
+        value.backward()
+        (epoch,) = fit(
+            trained,
+            batches(x, labels, 4),
+            batches(x, labels, 4),
+            epochs=1,
+            optimizer=torch.optim.SGD(trained.parameters(), lr=0.1),
+            **options,
+        )
+        assert epoch.train_loss == pytest.approx(value.item(), rel=1e-6)
+        assert epoch.test_accuracy is not None
+        for mine, theirs in zip(trained.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs - 0.1 * theirs.grad)
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_auxiliary_weights_that_are_no_weights(weight):
+    with pytest.raises(ValueError, match=f"auxiliary_weight takes a number >= 0, got {weight}"):
+        fit(nn.Linear(2, 2), batches(*blobs(), 8), epochs=1, auxiliary_weight=weight)
+
+
+def test_first_filters_are_those_of_the_first_plain_layer():
+    graph = grid_graph((8, 8))
+    for variant, kind, size in (("grid", "kernels", (3, 3)), ("gcn", "impulse responses", (8, 8))):
+        network = build(variant, "resnet20_cifar", graph, 1, 10)
+        found = first_filters(network)
+        assert found is not None
+        assert (found[0], found[1].shape) == (kind, (16, *size))
+        if variant == "grid":
+            assert torch.equal(found[1], network.model.get_submodule("conv1").weight[:, 0])
+    local = build("grid", "lecun1989_net4", grid_graph((16, 16)), 1, 10)
+    assert first_filters(local) is not None
+    assert first_filters(build("mlp", "lenet5", graph, 1, 10)) is None
+
+
+def test_deep_networks_are_shown_block_by_block():
+    net = models.resnet20_cifar().eval()
+    with torch.no_grad():
+        stages = list(net.trace(torch.randn(1, 3, 8, 8)))
+    shown = gathered(stages, net)
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3)]
+    assert [stage.name for stage in shown] == ["conv1", "bn1", "relu", *blocks, "avgpool", "fc"]
+    taps = models.features(net, torch.zeros(1, 3, 8, 8), at=["layer1.0"])
+    assert taps.keys() == {"layer1.0"}
+    last = [stage for stage in stages if stage.name == "layer2.1"][-1]
+    assert torch.equal(next(stage for stage in shown if stage.name == "layer2.1").x, last.x)
+    assert all(net.get_submodule(stage.name) is stage.module for stage in shown)
+    assert gathered(stages, net, most=1000) == stages
+    assert [stage.name for stage in gathered(stages, net, most=1)] == list(dict(net.named_children()))
 
 
 def test_history_holds_the_mean_loss_of_the_epoch():

@@ -104,6 +104,16 @@ def test_trace_shows_every_branch_and_the_join():
     assert all(stage.domain == Grid((6, 6)) for stage in stages)
 
 
+def test_trace_leaves_the_signal_of_in_place_branches_alone():
+    x = torch.randn(1, 3, 6, 6)
+    kept = x.clone()
+    stages = {
+        stage.name: stage.x for stage in Add({"rectified": nn.ReLU(inplace=True), "wide": Conv2d(3, 3, 1)}).trace(x)
+    }
+    assert torch.equal(x, kept)
+    assert torch.equal(stages["rectified"], kept.relu())
+
+
 @pytest.mark.parametrize("join", [Concat, Add])
 def test_branches_on_different_domains_are_named(join):
     layer = join({"same": Conv2d(1, 1, 3, padding=1), "coarse": Conv2d(1, 1, 3, 2, 1)})

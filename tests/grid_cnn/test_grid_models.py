@@ -275,8 +275,20 @@ def test_a_name_that_is_like_none():
 
 
 def test_unknown_options_are_named():
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(TypeError, match=r"lenet5 takes no argument 'colour'; help\(grid_cnn.models.lenet5\)"):
         models.create("lenet5", colour=True)
+    with pytest.raises(models.OptionError, match="resnet20_cifar takes no argument 'colour'"):  # hands its options on
+        models.create("resnet20_cifar", colour=True)
+
+
+def test_a_type_error_of_another_kind_is_not_an_unknown_option(monkeypatch):
+    def broken(depth=1):
+        return nn.Linear(2, 2, colour=depth)
+
+    monkeypatch.setitem(models._MODELS, "broken", broken)
+    with pytest.raises(TypeError, match="colour") as error:
+        models.create("broken", depth=2)
+    assert not isinstance(error.value, models.OptionError)
 
 
 @pytest.mark.parametrize(

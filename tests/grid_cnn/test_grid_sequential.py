@@ -380,6 +380,23 @@ def test_trace_yields_every_stage_with_its_domain():
     assert torch.equal(stages[-1].x, net(x, Grid((8, 8), periodic=True)))
 
 
+def test_trace_keeps_what_in_place_modules_overwrite():
+    """Each stage shows what its layer made, and the signal that went in is left alone."""
+    conv, x = Conv2d(1, 2, 3), pictures()
+    net = Sequential(
+        nn.Hardtanh(inplace=True), conv, Sequential(nn.ReLU(inplace=True)), Flatten(), nn.ReLU6(inplace=True)
+    )
+    kept = x.clone()
+    stages = list(net.trace(x))
+    assert torch.equal(x, kept)
+    clipped = x.clamp(-1, 1)
+    made = conv(clipped)
+    assert made.min() < 0
+    for stage, wanted in zip(stages, [clipped, made, made.relu(), made.relu().flatten(1)], strict=False):
+        assert torch.equal(stage.x, wanted), stage.name
+    assert torch.equal(stages[-1].x, net(x.clone()))
+
+
 def test_trace_names_stages_by_their_path():
     inner = Sequential(Conv2d(1, 2, 3), nn.ReLU())
     net = Sequential(named(features=Sequential(inner, MaxPool2d(2)), head=Sequential(Flatten(), nn.Linear(18, 3))))
