@@ -15,20 +15,21 @@ from torch import Tensor
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
 
 
 def _scores(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
     """Scores of signals `(b, N, H, C)` as a table `(E, W)`, and a bound of their size."""
     count, nodes, heads, _ = x.shape
-    ends = (x.flatten(2) @ matrix).transpose(0, 1)  # (N, b, 2 H)
+    ends = x.flatten(2) @ matrix
+    bound = 2.0 * largest(ends)
+    ends = ends.transpose(0, 1)  # (N, b, 2 H)
     p, q = (part.reshape(nodes, count * heads) for part in ends.split(heads, -1))
     scores = p.index_select(0, edges.source)
     scores += q.index_select(0, edges.target)
-    bound = sum(float(torch.linalg.vector_norm(part, torch.inf)) for part in (p, q))
     if r is not None:
         scores.view(-1, count, heads).add_(r[:, None])
-        bound += float(r.abs().amax())
+        bound += largest(r)
     return F.leaky_relu_(scores, slope), bound * max(1.0, abs(slope))
 
 
@@ -98,7 +99,10 @@ def _additive_backward(
         dp, dq = (sums.view(nodes, count, heads) for sums in (edges.into_sources(slopes), edges.into_targets(slopes)))
         dends = torch.cat([dp, dq], -1).transpose(0, 1).reshape(-1, 2 * heads)
         dmatrix.addmm_(signals.view(-1, heads * channels).t(), dends)
-        dx[part] = (dends @ turned).view(count, nodes, heads, channels).add_(through)
+        if exact is x.dtype:
+            dx[part].copy_(through).view(-1, heads * channels).addmm_(dends, turned)
+        else:
+            dx[part] = (dends @ turned).view(count, nodes, heads, channels).add_(through)
         if r is not None:
             dr += slopes.view(slopes.shape[0], count, -1).sum(1)
     da, db = (half.view(heads, channels, heads).diagonal(dim1=0, dim2=2).t() for half in dmatrix.split(heads, 1))

@@ -51,6 +51,7 @@ class NNConv(GraphLayer):
     torch.Size([2, 64, 6])
     """
 
+    in_channels: int
     kind = "spatial"
     reference = "Gilmer et al. (2017), section 5; Simonovsky and Komodakis (2017), equation 2"
 

@@ -389,7 +389,7 @@ class TestRefusals:
 
     def test_kernels_of_a_gpu_on_the_cpu(self):
         message = (
-            "the form 'triton' cannot run this sum: .* can; 'triton' needs Triton, and signals on a GPU or TRITON_"
+            r"the form 'triton' cannot run this sum: .* can; 'triton' needs Triton, and signals on a GPU or TRITON_"
         )
         for weight in (None, signal(EDGES), signal(EDGES, 1)):
             x = signal(NODES, 2) if weight is None or weight.dim() == 1 else signal(NODES, 1, 2)
@@ -399,7 +399,7 @@ class TestRefusals:
             propagate(signal(NODES, 2), GRAPH.plan.gcn(), form="triton")
 
     def test_a_form_that_the_device_has_not(self):
-        with pytest.raises(ValueError, match="the form 'sparse' cannot run this sum: gather, portable can$"):
+        with pytest.raises(ValueError, match=r"the form 'sparse' cannot run this sum: gather, portable can$"):
             propagate(signal(NODES, 2, device="meta"), GRAPH, form="sparse")
 
     def test_an_unknown_engine(self):
