@@ -122,6 +122,7 @@ def additive() -> None:
 
         differentiated(run, exact, given)
         edge = given[3] if len(given) == 4 else None
+        assert "triton_additive" in str(run(*given).grad_fn)  # the kernel, not its steps
         torch.library.opcheck(operators._additive, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
 
 
@@ -140,6 +141,7 @@ def dynamic() -> None:
 
         differentiated(run, exact, given)
         edge = given[2] if len(given) == 3 else None
+        assert "triton_dynamic" in str(run(*given).grad_fn)  # the kernel, not its steps
         torch.library.opcheck(operators._dynamic, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
 
 
