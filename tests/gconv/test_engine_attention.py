@@ -28,7 +28,9 @@ def signal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
-@pytest.mark.parametrize("fill", ["mean", "add", "min", "max", "mul", 0.5, 2, torch.tensor([0.3, -1.0]).double()], ids=str)
+@pytest.mark.parametrize(
+    "fill", ["mean", "add", "min", "max", "mul", 0.5, 2, torch.tensor([0.3, -1.0]).double()], ids=str
+)
 @pytest.mark.parametrize("name", LAYERS)
 def test_features_of_added_loops(name, fill):
     layer, original = twins(name, 3, 4, heads=2, edge_dim=2, fill_value=fill)

@@ -106,7 +106,9 @@ def test_second_derivatives_by_one_input(case):
         (slope,) = torch.autograd.grad((run(graph, *leaves) ** 3).sum(), leaves[0], create_graph=True)
         return torch.autograd.grad(slope.square().sum(), leaves)
 
-    for actual, wanted in zip(penalty(lambda *given: case.run(*given, form=case.forms[0])), penalty(case.oracle), strict=True):
+    for actual, wanted in zip(
+        penalty(lambda *given: case.run(*given, form=case.forms[0])), penalty(case.oracle), strict=True
+    ):
         assert_close(actual, wanted, 1e-10)
 
 

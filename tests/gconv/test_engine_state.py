@@ -1,4 +1,4 @@
-"""Layers and graphs after use: copied, pickled, compiled, exported, called with other parameters, used for inference."""
+"""Layers and graphs after use: copied, pickled, compiled, exported, used for inference, with other parameters."""
 
 import copy
 import pickle
@@ -165,4 +165,6 @@ def test_kinds_are_those_of_the_graph_at_hand():
         torch.manual_seed(seed)
         other = graph.having(edge_attr=torch.randint(0, 3, (graph.num_edges, 2)).double())
         assert_close(layer(x, other, form="collapsed"), layer(x, other, form="portable"))
-        all_close(gradients(layer, x, other), gradients(layer, x, Graph(other.edge_index, 20, edge_attr=other.edge_attr)))
+        all_close(
+            gradients(layer, x, other), gradients(layer, x, Graph(other.edge_index, 20, edge_attr=other.edge_attr))
+        )
