@@ -38,6 +38,7 @@ CLAIMS = (
     "memory",
     "scaling",
     "scale",
+    "single_use",
     "imports",
 )
 

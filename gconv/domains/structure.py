@@ -131,8 +131,8 @@ class Structure:
         rows, columns, count = self.rows, self.columns, self.num_edges
         kind = rows.index.dtype
         forth = rows.index[:count], self.target[rows.order].to(kind), rows.offsets[: rows.num_rows + 1]
-        back = columns.index[:count], columns.offsets[: columns.num_rows + 1], self.to_columns
-        return *forth, *(t.to(kind) for t in back)
+        ends, places = columns.offsets[: columns.num_rows + 1], self.to_columns
+        return *forth, columns.index[:count].to(kind), ends.to(kind), places.to(kind)
 
     @cached_property
     def flipped(self) -> Structure:

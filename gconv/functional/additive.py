@@ -15,21 +15,22 @@ from torch import Tensor
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
 
 
-def _scores(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
-    """Scores of signals `(b, N, H, C)` as a table `(E, W)`, and a bound of their size."""
+def _sums(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
+    """leaky's argument for signals `(b, N, H, C)` as a table `(E, W)`, and a bound of leaky's size."""
     count, nodes, heads, _ = x.shape
-    ends = (x.flatten(2) @ matrix).transpose(0, 1)  # (N, b, 2 H)
+    ends = x.flatten(2) @ matrix
+    bound = 2.0 * largest(ends)
+    ends = ends.transpose(0, 1)  # (N, b, 2 H)
     p, q = (part.reshape(nodes, count * heads) for part in ends.split(heads, -1))
     scores = p.index_select(0, edges.source)
     scores += q.index_select(0, edges.target)
-    bound = sum(float(torch.linalg.vector_norm(part, torch.inf)) for part in (p, q))
     if r is not None:
         scores.view(-1, count, heads).add_(r[:, None])
-        bound += float(r.abs().amax())
-    return F.leaky_relu_(scores, slope), bound * max(1.0, abs(slope))
+        bound += largest(r)
+    return scores, bound * max(1.0, abs(slope))
 
 
 @operator("gconv::additive_attention")
@@ -55,8 +56,8 @@ def _additive(
     mixer = Mixer(edges, x.shape[2])
     for part in blocks(x, edges):
         signals = x[part].to(exact).contiguous()
-        scores, bound = _scores(signals, matrix, r, edges, slope)
-        softmax_sums(signals, scores, mixer, bound, out[part])
+        sums, bound = _sums(signals, matrix, r, edges, slope)
+        softmax_sums(signals, F.leaky_relu_(sums, slope), mixer, bound, out[part])
     return out
 
 
@@ -88,17 +89,22 @@ def _additive_backward(
         return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr.to(x.dtype)
     dx, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
     turned, dmatrix = matrix.t().contiguous(), torch.zeros_like(matrix)
+    in_place = slope >= 0  # else the sign of leaky's argument does not survive it
     r, mixer = None if r is None else r.to(exact), Mixer(edges, heads)
     for part in blocks(x, edges):
         signals = x[part].to(exact).contiguous()
         count = signals.shape[0]
-        scores, bound = _scores(signals, matrix, r, edges, slope)
+        sums, bound = _sums(signals, matrix, r, edges, slope)
+        scores = F.leaky_relu_(sums, slope) if in_place else F.leaky_relu(sums, slope)
         through, slopes = softmax_sums_backward(grad[part].to(exact), signals, scores, mixer, bound)
-        slopes = torch.ops.aten.leaky_relu_backward(slopes, scores, slope, True)
-        dp, dq = (sums.view(nodes, count, heads) for sums in (edges.into_sources(slopes), edges.into_targets(slopes)))
+        slopes = torch.ops.aten.leaky_relu_backward(slopes, sums, slope, in_place)
+        dp, dq = (ends.view(nodes, count, heads) for ends in (edges.into_sources(slopes), edges.into_targets(slopes)))
         dends = torch.cat([dp, dq], -1).transpose(0, 1).reshape(-1, 2 * heads)
         dmatrix.addmm_(signals.view(-1, heads * channels).t(), dends)
-        dx[part] = (dends @ turned).view(count, nodes, heads, channels).add_(through)
+        if exact is x.dtype:
+            dx[part].copy_(through).view(-1, heads * channels).addmm_(dends, turned)
+        else:
+            dx[part] = (dends @ turned).view(count, nodes, heads, channels).add_(through)
         if r is not None:
             dr += slopes.view(slopes.shape[0], count, -1).sum(1)
     da, db = (half.view(heads, channels, heads).diagonal(dim1=0, dim2=2).t() for half in dmatrix.split(heads, 1))

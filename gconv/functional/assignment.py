@@ -18,7 +18,7 @@ from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
 from gconv.functional.forms import pick
-from gconv.functional.propagate import propagate
+from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rows import bags, dots
 from gconv.functional.softmax import Edges, blocks
 
@@ -162,7 +162,7 @@ def soft_assignment(
     tensor([1., 1., 1., 1.])
     """
     what = f"soft assignment to {x.shape[2]} kernels, {x.shape[3]} channels"
-    able = ("fused", "gather", "portable")
+    able = ("fused", *sum_forms(x.device))
     chosen = pick(form, able, "fused", "no assignment is stored", graph.plan.choices, what)
     if chosen != "fused":
         return _steps(x, a, c, weight, structure, chosen)

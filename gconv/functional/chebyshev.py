@@ -21,6 +21,7 @@ from gconv.domains.operators import Normalization
 from gconv.functional.forms import forced_form, pick
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse
+from gconv.functional.propagate import sum_forms
 
 # Relative costs on the CPU, fitted to benchmarks/results/forms.json: visiting an edge in a step of the recurrence,
 # each channel of it, and a multiply-add of a dense product.
@@ -28,7 +29,6 @@ _EDGE, _EDGE_NUMBER, _DENSE = 0.05, 0.008, 0.01
 # And what a transform costs of the N² products of a dense basis: with mirror symmetry, and without.
 _MIRRORED, _WHOLE = 0.25, 0.55
 _LARGEST_BASIS = 2048
-_STEPS = ("fused", "gather", "stencil", "dense", "portable")
 
 
 def chebyshev_values(eigenvalues: Tensor, count: int) -> Tensor:
@@ -97,7 +97,9 @@ def chebyshev_filter(
     if is_sparse(x):  # products come first, and make it dense
         operator = graph.plan.chebyshev(normalization, lambda_max)
         return polynomial(x, operator, coefficients, bias, chebyshev=True, form=form)
-    able = _STEPS + ("eigenbasis",) * _has_basis(graph, normalization, form)
+    able = ("fused", *sum_forms(x.device), "stencil", "dense") + ("eigenbasis",) * _has_basis(
+        graph, normalization, form
+    )
     what = f"Chebyshev filter of {count} terms, {cin}→{cout}"
     if pick(form, able, *_cheaper(graph, coefficients, normalization), graph.plan.choices, what) == "eigenbasis":
         out = by_eigenbasis(x, graph, normalization, lambda_max, coefficients)

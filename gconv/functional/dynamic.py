@@ -24,7 +24,7 @@ from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable, dynamic_scores, row_softmax, weighted
 from gconv.functional.rows import bags
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, softmax_sums, softmax_sums_backward
+from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
 
 # Numbers of the sums on edges that are made at once.
 _CHUNK_NUMBERS = 1 << 21
@@ -86,7 +86,7 @@ def _dynamic(
             for part, sums in ends.sums(rows[i].flatten(1), r, pairs, width):
                 kept[part, block.start + i] = F.leaky_relu_(sums, slope) @ matrix
         scores = kept[:, block].flatten(1)
-        softmax_sums(rows, scores, mixer, float(torch.linalg.vector_norm(scores, torch.inf)), out[block])
+        softmax_sums(rows, scores, mixer, largest(scores), out[block])
     return out, kept
 
 
@@ -127,7 +127,7 @@ def _dynamic_backward(
     for block in blocks(grad, edges):
         rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
         scores = kept[:, block].flatten(1)
-        dy, bound = grad[block].to(exact), float(torch.linalg.vector_norm(scores, torch.inf))
+        dy, bound = grad[block].to(exact), largest(scores)
         through, slopes = softmax_sums_backward(dy, rows, scores, mixer, bound)
         slopes = slopes.view(slopes.shape[0], -1, heads)
         bent = rows.new_empty(slopes.shape[0], width)

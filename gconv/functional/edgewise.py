@@ -90,7 +90,7 @@ def edgewise(
     structure: Structure,
     join: Callable[[Tensor, Tensor], Tensor],
     network: Sequence[nn.Module],
-    aggr: Reduction,
+    aggr: str,
     *,
     width: int = 1,
 ) -> Tensor:
@@ -114,7 +114,8 @@ def edgewise(
     traced = torch.compiler.is_compiling()
     anew = torch.is_grad_enabled() and not traced and all(is_a_function(part) for part in network)
     whole = None if traced else nn.Sequential(*network)
-    names, parameters = zip(*whole.named_parameters(), strict=True) if anew and list(whole.parameters()) else ((), ())
+    held = dict(whole.named_parameters()) if anew and whole is not None else {}
+    names, parameters = list(held), list(held.values())
     found = []
     for piece in structure.by_degree:
 
@@ -150,7 +151,7 @@ def _all_at_once(
     structure: Structure,
     join: Callable[[Tensor, Tensor], Tensor],
     network: Sequence[nn.Module],
-    aggr: Reduction,
+    aggr: str,
 ) -> Tensor:
     """The network called once for all edges of all signals, in the order of the edges: `(S · E, ...)`."""
     from_source = propagate(near, structure.departures).flatten(0, 1)

@@ -73,10 +73,9 @@ class Stacked:
     ) -> Tensor:
         """The row-gather; nothing in it is empty but the entries."""
         signals, columns, channels = x.shape
-        out = x.new_empty(signals, num_rows, channels)
         shared = weight is None or weight.dim() == 1
         if shared and signals > 1 and (self.narrow is None or channels <= self.narrow):
-            count = self._beside(x)
+            out, count = x.new_empty(signals, num_rows, channels), self._beside(x)
             for first in range(0, signals, count):
                 wide = x[first : first + count].transpose(0, 1).reshape(columns, -1)
                 sums = self.sums(wide, index[:entries], offsets[: num_rows + 1], weight)
@@ -84,6 +83,11 @@ class Stacked:
             return out
         rows = x.contiguous().view(signals * columns, channels)
         repeated = weight.repeat(min(block, signals)) if weight is not None and shared else None
+        if signals <= block:  # the sums are the result: nothing to copy
+            own = repeated if shared or weight is None else weight.reshape(-1)
+            sums = self.sums(rows, index[: signals * entries], offsets[: signals * num_rows + 1], own)
+            return sums.view(signals, num_rows, channels)
+        out = x.new_empty(signals, num_rows, channels)
         for first in range(0, signals, block):
             count = min(block, signals - first)
             own = repeated if shared or weight is None else weight[first : first + count].reshape(-1)

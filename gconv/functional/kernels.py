@@ -25,7 +25,7 @@ from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
 from gconv.functional.forms import pick
-from gconv.functional.propagate import propagate
+from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rows import bags, dots
 
 # Numbers of the sums by kernel that are made at once, on a CPU.
@@ -246,7 +246,7 @@ def _choose(
     narrows = 2 * cout < cin
     why = "products first: the result is narrower" if narrows else "sums first, nothing stored"
     what = f"sum of {count} kernels, {cin}→{cout}"
-    chosen = pick(form, ("fused", "gather", "portable"), "gather" if narrows else "fused", why, choices, what)
+    chosen = pick(form, ("fused", *sum_forms(x.device)), "gather" if narrows else "fused", why, choices, what)
     if chosen != "fused":
         return _products_first(x, back.flipped, weight, matrices, chosen)
     there, home = forth.rows, back.rows

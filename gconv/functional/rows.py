@@ -119,7 +119,7 @@ def _gather_backward(ctx, grad: Tensor):
             grad, weight_back, weight, index_back, offsets_back, columns, block_back, index, offsets, block, entries,
             to_columns, to_rows, engine,
         )  # fmt: skip
-    if ctx.needs_input_grad[1]:
+    if ctx.needs_input_grad[1] and weight is not None:
         grad_weight = _edge_dot(
             x, grad, weight.dim() == 1, index, offsets, block, index_back, offsets_back, block_back, to_rows,
             to_columns, engine,

@@ -154,6 +154,12 @@ class Mixer:
         return index.flatten(), torch.cat([starts.flatten(), end])
 
 
+def largest(values: Tensor) -> float:
+    """The largest size of any of the values; what is not a number counts as infinite."""
+    low, high = torch.aminmax(values)
+    return float(torch.maximum(-low, high).nan_to_num(torch.inf, torch.inf))
+
+
 def by_heads(vectors: Tensor) -> Tensor:
     """`(H, C)` as the matrix `(H · C, H)` that takes all heads' products at once."""
     return torch.block_diag(*vectors[:, :, None])

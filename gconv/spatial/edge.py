@@ -79,7 +79,7 @@ class EdgeConv(GraphLayer):
         if last is None:
             return out
         out = F.linear(out, last.weight)
-        return out if last.bias is None else out + arrived * last.bias
+        return out if last.bias is None else out + arrived * last.bias.to(out.dtype)
 
     def extra_repr(self) -> str:
         return f"aggr={self.aggr!r}"

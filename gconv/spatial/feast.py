@@ -59,7 +59,7 @@ class FeaStConv(GraphLayer):
 
     def reset_parameters(self) -> None:
         """Draw W and u by PyG's rules, c from N(0, 0.1²); b starts at zero."""
-        bound = self.in_channels**-0.5
+        bound = self.lin.in_features**-0.5
         nn.init.uniform_(self.lin.weight, -bound, bound)
         nn.init.uniform_(self.u.weight, -bound, bound)
         nn.init.normal_(self.c, std=0.1)

@@ -24,7 +24,7 @@ from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.product import is_sparse, product
-from gconv.functional.propagate import propagate
+from gconv.functional.propagate import propagate, sum_forms
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn.conv import check_channels
 
@@ -126,7 +126,7 @@ class GMMConv(GraphLayer):
     def _summed(self, x: Tensor, graph: Graph, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
         kinds = graph.plan.edge_kinds() if own else None
         fewer = kinds is not None and (len(kinds[0]) <= self.kernel_size or lattice_offsets(graph, x.dtype) is not None)
-        able = ("fused", "gather", "portable") + ("collapsed",) * (kinds is not None)
+        able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
         why = "every edge has its own Gaussians" if kinds is None else f"{len(kinds[0])} different edges"
         what = f"{self.kernel_size} Gaussian kernels, {self.in_channels}→{self.out_channels}"
         chosen = pick(form, able, "collapsed" if fewer else "fused", why, graph.plan.choices, what)

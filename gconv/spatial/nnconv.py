@@ -24,7 +24,7 @@ from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
-from gconv.functional.propagate import propagate
+from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rowwise import is_a_function, modules_of, split_last
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spatial.edge import check_module, reset_module
@@ -51,6 +51,7 @@ class NNConv(GraphLayer):
     torch.Size([2, 64, 6])
     """
 
+    in_channels: int
     kind = "spatial"
     reference = "Gilmer et al. (2017), section 5; Simonovsky and Komodakis (2017), equation 2"
 
@@ -114,7 +115,7 @@ class NNConv(GraphLayer):
         reduces = self.aggr in ("max", "min")
         few = own and not reduces and is_a_function(self.nn)
         kinds = graph.plan.edge_kinds() if few else None
-        able = ("fused", "gather", "portable") + ("collapsed",) * (kinds is not None)
+        able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
         why = "no two edges need have the same features" if kinds is None else f"{len(kinds[0])} different edges"
         what = f"edge-conditioned convolution, {self.in_channels}→{self.out_channels}"
         chosen = pick(form, able, able[-1] if kinds is not None else "fused", why, graph.plan.choices, what)

@@ -389,7 +389,7 @@ class TestRefusals:
 
     def test_kernels_of_a_gpu_on_the_cpu(self):
         message = (
-            "the form 'triton' cannot run this sum: .* can; 'triton' needs Triton, and signals on a GPU or TRITON_"
+            r"the form 'triton' cannot run this sum: .* can; 'triton' needs Triton, and signals on a GPU or TRITON_"
         )
         for weight in (None, signal(EDGES), signal(EDGES, 1)):
             x = signal(NODES, 2) if weight is None or weight.dim() == 1 else signal(NODES, 1, 2)

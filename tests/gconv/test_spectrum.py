@@ -338,7 +338,7 @@ class TestChebyshev:
 
     def test_the_eigenbasis_is_not_for_rw(self):
         with pytest.raises(
-            ValueError, match="'eigenbasis' cannot run this sum: fused, gather, stencil, dense, portable can"
+            ValueError, match=r"'eigenbasis' cannot run this sum: fused, gather, .* can"
         ):
             chebyshev_filter(torch.rand(16, 1), grid_graph((4, 4)), torch.rand(2, 1, 1), "rw", form="eigenbasis")
 

@@ -42,6 +42,19 @@ def close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found.detach(), wanted.detach(), rtol=0, atol=1e-12)
 
 
+def differentiated(run: Callable[..., Tensor], exact: Callable[..., Tensor], given: tuple[Tensor, ...]) -> None:
+    """Equal numbers and gradients, by finite differences too (in random directions: interpreted kernels are slow)."""
+    found, wanted = run(*given), exact(*given)
+    close(found, wanted)
+    grad = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    for got, want in zip(
+        torch.autograd.grad(found, given, grad), torch.autograd.grad(wanted, given, grad), strict=True
+    ):
+        close(got, want)
+    assert gradcheck(run, given, fast_mode=True)
+    assert gradgradcheck(run, given, fast_mode=True)
+
+
 def ends(structure: Structure) -> tuple[Tensor, Tensor]:
     """Which node each edge leaves and enters: `(E, sources)`, `(E, targets)`."""
     leaves = torch.nn.functional.one_hot(structure.source, structure.num_sources).double()
@@ -54,9 +67,7 @@ def summed(structure: Structure, rule: str, x: Tensor, weight: Tensor, kernels: 
     def run(x: Tensor, weight: Tensor) -> Tensor:
         return propagate(x, structure, weight, kernels=kernels, form="triton")
 
-    close(run(x, weight), torch.einsum(rule, *ends(structure), weight, x))
-    assert gradcheck(run, (x, weight))
-    assert gradgradcheck(run, (x, weight))
+    differentiated(run, lambda x, weight: torch.einsum(rule, *ends(structure), weight, x), (x, weight))
 
 
 def sums() -> None:
@@ -64,9 +75,11 @@ def sums() -> None:
     for structure in (STRUCTURE, BIPARTITE):
         x, weight = drawn(2, structure.num_sources, 2), drawn(structure.num_edges, seed=1)
         summed(structure, "es,et,e,bsc->btc", x, weight)
-        ones = torch.ones(structure.num_edges, dtype=torch.float64)
-        close(propagate(x, structure, form="triton"), torch.einsum("es,et,e,bsc->btc", *ends(structure), ones, x))
-        assert gradgradcheck(lambda x, structure=structure: propagate(x, structure, form="triton"), x)
+        differentiated(
+            lambda x, structure=structure: propagate(x, structure, form="triton"),
+            lambda x, structure=structure: torch.einsum("es,et,bsc->btc", *ends(structure), x),
+            (x,),
+        )
 
 
 def heads() -> None:
@@ -103,11 +116,13 @@ def additive() -> None:
         def run(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
             return attention(x, a, b, STRUCTURE, r, form="triton")[0]
 
+        def exact(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
+            alpha = row_softmax(additive_scores(x, a, b, r, STRUCTURE, SLOPE), STRUCTURE)
+            return torch.einsum("es,et,beh,bshc->bthc", *ends(STRUCTURE), alpha, x)
+
+        differentiated(run, exact, given)
         edge = given[3] if len(given) == 4 else None
-        alpha = row_softmax(additive_scores(x, a, b, edge, STRUCTURE, SLOPE), STRUCTURE)
-        close(run(*given), torch.einsum("es,et,beh,bshc->bthc", *ends(STRUCTURE), alpha, x))
-        assert gradcheck(run, given)
-        assert gradgradcheck(run, given)
+        assert "triton_additive" in str(run(*given).grad_fn)  # the kernel, not its steps
         torch.library.opcheck(operators._additive, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
 
 
@@ -120,11 +135,13 @@ def dynamic() -> None:
         def run(table: Tensor, a: Tensor, r: Tensor | None = None) -> Tensor:
             return dynamic_attention(table, a, STRUCTURE, r, form="triton")[0]
 
+        def exact(table: Tensor, a: Tensor, r: Tensor | None = None) -> Tensor:
+            alpha = row_softmax(dynamic_scores(table[:, :, 0], table[:, :, 1], r, a, STRUCTURE, SLOPE), STRUCTURE)
+            return torch.einsum("es,et,beh,bshc->bthc", *ends(STRUCTURE), alpha, table[:, :, 0])
+
+        differentiated(run, exact, given)
         edge = given[2] if len(given) == 3 else None
-        alpha = row_softmax(dynamic_scores(x, z, edge, a, STRUCTURE, SLOPE), STRUCTURE)
-        close(run(*given), torch.einsum("es,et,beh,bshc->bthc", *ends(STRUCTURE), alpha, x))
-        assert gradcheck(run, given)
-        assert gradgradcheck(run, given)
+        assert "triton_dynamic" in str(run(*given).grad_fn)  # the kernel, not its steps
         torch.library.opcheck(operators._dynamic, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
 
 
