@@ -337,9 +337,7 @@ class TestChebyshev:
         assert_close(forms[2], forms[0], 1e-11)
 
     def test_the_eigenbasis_is_not_for_rw(self):
-        with pytest.raises(
-            ValueError, match=r"'eigenbasis' cannot run this sum: fused, gather, .* can"
-        ):
+        with pytest.raises(ValueError, match=r"'eigenbasis' cannot run this sum: fused, gather, .* can"):
             chebyshev_filter(torch.rand(16, 1), grid_graph((4, 4)), torch.rand(2, 1, 1), "rw", form="eigenbasis")
 
     @pytest.mark.parametrize("count", [1, 2, 4])
