@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -19,7 +19,7 @@ from gconv.domains.operators import (
     lattice_stencil,
 )
 from gconv.domains.spectrum import CosineBasis, DenseBasis, FourierBasis, TorusBasis
-from gconv.domains.structure import constant
+from gconv.domains.structure import Structure, constant
 
 if TYPE_CHECKING:
     from gconv.domains.graph import Graph
@@ -123,15 +123,16 @@ class Plan:
         inverse = self.inverse_in_degree(dtype)
         return self.keep(("mean weights", dtype), lambda: inverse[self._graph.edge_index[1]])
 
-    def edge_kinds(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The different attributes of the edges, `(U, D)`, and which of them each edge has, `(E,)`.
+    def edge_kinds(self) -> Kinds | None:
+        """The different attributes of the edges, and which of them each edge has.
 
         None where more than 64 are different, or where they are being learned.
         """
         attributes = self._graph.edge_attr
         if attributes is None or attributes.requires_grad:
             return None
-        return self.keep("edge kinds", lambda: _kinds(attributes.reshape(len(attributes), -1)))
+        structure = self._graph.structure
+        return self.keep("edge kinds", lambda: _kinds(structure, attributes.reshape(len(attributes), -1)))
 
     def lambda_max(self, normalization: Normalization = None) -> float:
         """The largest eigenvalue of the (symmetrised) Laplacian, to seven digits; 2 bounds it where normalised."""
@@ -245,16 +246,43 @@ class Plan:
                 lines.append(f"  {value.name}: {value.structure.num_edges} entries{regular}")
                 lines += [f"    {what}: {why}" for what, why in value.choices.items()]
             else:
-                shown = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else repr(value)
+                shown = _shown(value)
                 lines.append(f"  {', '.join(map(str, key)) if isinstance(key, tuple) else key}: {shown}")
         return "\n".join(lines)
 
 
-def _kinds(attributes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _shown(value: object) -> str:
+    """A part of a plan in a line: a tensor by its shape."""
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)} {value.dtype}"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_shown, value))
+    return repr(value)
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The different attributes of edges, `values` `(U, D)`; each edge into (target, kind), and back out of it."""
+
+    values: torch.Tensor
+    forth: Structure
+    back: Structure
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"{len(self)} different attributes"
+
+
+def _kinds(structure: Structure, attributes: torch.Tensor) -> Kinds | None:
     if not len(attributes) or len(attributes[:4096].unique(dim=0)) > _MOST_KINDS:
         return None
     found, kinds = attributes.unique(dim=0, return_inverse=True)
-    return (found, kinds) if len(found) <= _MOST_KINDS else None
+    if len(found) > _MOST_KINDS:
+        return None
+    count = len(found)
+    return Kinds(found, structure.by_kind(kinds, count), structure.flipped.by_kind(kinds, count))
 
 
 def chebyshev_weights(

@@ -205,16 +205,9 @@ class Structure:
         """Edge e and head h as one edge `e * count + h`, from (source, h) to (target, h)."""
         return self._expanded("heads", count)
 
-    def kinds(self, kinds: Tensor, count: int) -> Structure:
-        """Each edge into the row of its target and its own kind, (target, kind); kept while `kinds` is the same."""
-        kept = self.__dict__.setdefault("_kinds", {})
-        key = id(kinds), count
-        if key not in kept:
-            kept[key] = kinds, self._by_kind(kinds, count)
-        return kept[key][1]
-
     @constant
-    def _by_kind(self, kinds: Tensor, count: int) -> Structure:
+    def by_kind(self, kinds: Tensor, count: int) -> Structure:
+        """Each edge into the row of its target and its own kind, (target, kind)."""
         return Structure(self.source, self.target * count + kinds, self.num_sources, self.num_targets * count)
 
     @constant

@@ -69,7 +69,7 @@ def attention(
         choices: where to note the choice.
 
     Returns:
-        y `(S, N, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+        y `(S, N, H, C)`, and α `(S, E, H)` as used, in the order of the edges, if wanted, else None.
 
     >>> import torch
     >>> structure = Structure(torch.tensor([0, 1]), torch.tensor([2, 2]), 3, 3)
@@ -83,7 +83,8 @@ def attention(
     if not steps:
         return (triton_additive if chosen == "triton" else fused_additive)(x, a, b, r, structure, slope), None
     alpha = row_softmax(additive_scores(x, a, b, r, structure, slope), structure)
-    y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
+    alpha = F.dropout(alpha, dropout)
+    y = weighted(x, alpha, structure, chosen)
     return y, alpha if weights else None
 
 
@@ -107,7 +108,7 @@ def dynamic_attention(
         slope, dropout, form, weights, choices: as in `attention`.
 
     Returns:
-        y `(S, N, H, C)`, and α `(S, E, H)` in the order of the edges if wanted, else None.
+        y `(S, N, H, C)`, and α `(S, E, H)` as used, in the order of the edges, if wanted, else None.
     """
     what = f"dynamic attention of {a.shape[0]} heads, {a.shape[1]} channels each"
     chosen, steps = _form(form, weights or dropout > 0, table.device, choices, what)
@@ -117,5 +118,6 @@ def dynamic_attention(
     if not steps:
         return triton_dynamic(x, z, r, a, structure, slope), None
     alpha = row_softmax(dynamic_scores(x, z, r, a, structure, slope), structure)
-    y = weighted(x, F.dropout(alpha, dropout), structure, chosen)
+    alpha = F.dropout(alpha, dropout)
+    y = weighted(x, alpha, structure, chosen)
     return y, alpha if weights else None

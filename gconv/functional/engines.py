@@ -41,6 +41,9 @@ def products(x: Tensor, index: Tensor, offsets: Tensor, weight: Tensor | None) -
 
 def dots(x: Tensor, y: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
     """<y[r], x[index[q]]> for each entry q of each row r: `(n, C)`, `(T, C)` to `(Q,)`."""
+    if index.numel() > y.shape[0] * x.shape[0]:  # parallel edges, more than there are places in a matrix
+        rows = torch.repeat_interleave(offsets.long().diff(), output_size=index.numel())
+        return (y.index_select(0, rows) * x.index_select(0, index)).sum(-1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its sparse tensors beta
         pattern = torch.sparse_csr_tensor(

@@ -206,26 +206,27 @@ def kernel_sum(
 
 def kind_sum(
     x: Tensor,
-    structure: Structure,
-    kinds: Tensor,
+    forth: Structure,
+    back: Structure,
     weight: Tensor | None,
     matrices: Tensor,
     *,
     form: str | None = None,
     choices: dict[str, str] | None = None,
 ) -> Tensor:
-    """The same where edge e has kernel `kinds[e]` alone, with weight 1 or `weight[e]` (`(E,)`).
+    """The same where each edge has one kernel alone, with weight 1 or `weight[e]` (`(E,)`).
 
-    >>> structure = Structure(torch.tensor([0, 0]), torch.tensor([1, 1]), 2, 2)
-    >>> kind_sum(torch.ones(1, 2, 1), structure, torch.tensor([0, 1]), None, torch.tensor([[[1.0]], [[5.0]]]))[0, 1]
+    `forth` and `back` are `structure.by_kind` and `structure.flipped.by_kind`.
+
+    >>> structure, kinds = Structure(torch.tensor([0, 0]), torch.tensor([1, 1]), 2, 2), torch.tensor([0, 1])
+    >>> ways = structure.by_kind(kinds, 2), structure.flipped.by_kind(kinds, 2)
+    >>> kind_sum(torch.ones(1, 2, 1), *ways, None, torch.tensor([[[1.0]], [[5.0]]]))[0, 1]
     tensor([6.])
     """
-    count = matrices.shape[0]
 
     def entries(kernels: Structure) -> Tensor | None:
         return None if weight is None else weight.index_select(0, kernels.rows.order)
 
-    forth, back = structure.kinds(kinds, count), structure.flipped.kinds(kinds, count)
     return _choose(x, forth, back, weight, entries, matrices, form, choices)
 
 

@@ -62,8 +62,8 @@ def _row_gather(
     engine: str = "bags",
 ) -> Tensor:
     signals, _, channels = x.shape
-    if not signals * num_rows * channels:
-        return x.new_empty(signals, num_rows, channels)
+    if not x.numel() or not num_rows:
+        return x.new_zeros(signals, num_rows, channels)
     return _engine(engine).gather(x, weight, index, offsets, num_rows, block, entries)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
+from gconv.domains.plan import Kinds
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
@@ -125,9 +126,9 @@ class GMMConv(GraphLayer):
 
     def _summed(self, x: Tensor, graph: Graph, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
         kinds = graph.plan.edge_kinds() if own else None
-        fewer = kinds is not None and (len(kinds[0]) <= self.kernel_size or lattice_offsets(graph, x.dtype) is not None)
+        fewer = kinds is not None and (len(kinds) <= self.kernel_size or lattice_offsets(graph, x.dtype) is not None)
         able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
-        why = "every edge has its own Gaussians" if kinds is None else f"{len(kinds[0])} different edges"
+        why = "every edge has its own Gaussians" if kinds is None else f"{len(kinds)} different edges"
         what = f"{self.kernel_size} Gaussian kernels, {self.in_channels}→{self.out_channels}"
         chosen = pick(form, able, "collapsed" if fewer else "fused", why, graph.plan.choices, what)
         if chosen == "collapsed" and kinds is not None:
@@ -166,15 +167,15 @@ class GMMConv(GraphLayer):
             return (gaussians * self._matrices().permute(1, 2, 0)).sum(-1)
         return torch.tensordot(gaussians, self._matrices(), dims=1)
 
-    def _collapsed(self, x: Tensor, graph: Graph, kinds: tuple[Tensor, Tensor]) -> Tensor:
+    def _collapsed(self, x: Tensor, graph: Graph, kinds: Kinds) -> Tensor:
         """Gaussians at the different pseudo-coordinates alone, and one matrix for each."""
         offsets = lattice_offsets(graph, x.dtype)
         if offsets is not None:
             out = by_offsets(x, graph, self._filters(offsets))
             return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._filters(kinds[0].to(x.dtype))
-        return kind_sum(x, graph.structure, kinds[1], mean, matrices, choices=graph.plan.choices)
+        matrices = self._filters(kinds.values.to(x.dtype))
+        return kind_sum(x, kinds.forth, kinds.back, mean, matrices, choices=graph.plan.choices)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, dim={self.dim}, kernel_size={self.kernel_size}"

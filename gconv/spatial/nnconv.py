@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
+from gconv.domains.plan import Kinds
 from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
@@ -116,7 +117,7 @@ class NNConv(GraphLayer):
         few = own and not reduces and is_a_function(self.nn)
         kinds = graph.plan.edge_kinds() if few else None
         able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
-        why = "no two edges need have the same features" if kinds is None else f"{len(kinds[0])} different edges"
+        why = "no two edges need have the same features" if kinds is None else f"{len(kinds)} different edges"
         what = f"edge-conditioned convolution, {self.in_channels}→{self.out_channels}"
         chosen = pick(form, able, able[-1] if kinds is not None else "fused", why, graph.plan.choices, what)
         if chosen == "collapsed" and kinds is not None:
@@ -139,15 +140,15 @@ class NNConv(GraphLayer):
         steps = None if chosen == "collapsed" else chosen
         return kernel_sum(x, graph.structure, weight, matrices, form=steps, choices=graph.plan.choices)
 
-    def _collapsed(self, x: Tensor, graph: Graph, kinds: tuple[Tensor, Tensor]) -> Tensor:
+    def _collapsed(self, x: Tensor, graph: Graph, kinds: Kinds) -> Tensor:
         """h at the different features alone, and one matrix for each."""
         offsets = lattice_offsets(graph, x.dtype)
         if offsets is not None:
             out = by_offsets(x, graph, self._matrices(self.nn(offsets.clone())))
             return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._matrices(self.nn(kinds[0].to(x.dtype, copy=True)))
-        return kind_sum(x, graph.structure, kinds[1], mean, matrices, choices=graph.plan.choices)
+        matrices = self._matrices(self.nn(kinds.values.to(x.dtype, copy=True)))
+        return kind_sum(x, kinds.forth, kinds.back, mean, matrices, choices=graph.plan.choices)
 
     def _matrices(self, flat: Tensor) -> Tensor:
         if flat.shape[-1] != self.in_channels * self.out_channels:

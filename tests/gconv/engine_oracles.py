@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 import gconv
 from gconv import Graph, grid_graph
+from gconv.domains.structure import Structure
 from gconv.functional.assignment import soft_assignment
 from gconv.functional.attention import attention
 from gconv.functional.kernels import kernel_sum, kind_sum
@@ -104,6 +105,12 @@ def kernels_oracle(graph: Graph, x: Tensor, weight: Tensor, matrices: Tensor) ->
 
 def kinds_of(graph: Graph) -> Tensor:
     return graph.plan.keep("kinds of the test", lambda: torch.arange(graph.num_edges) % 3)
+
+
+def ways_of(graph: Graph) -> tuple[Structure, Structure]:
+    """The edges into (target, kind), and back out of it."""
+    kinds, structure = kinds_of(graph), graph.structure
+    return structure.by_kind(kinds, 3), structure.flipped.by_kind(kinds, 3)
 
 
 def kinds_oracle(graph: Graph, x: Tensor, weight: Tensor, matrices: Tensor) -> Tensor:
@@ -216,7 +223,7 @@ CASES = (
     Case(
         "kinds",
         lambda g, s, c: (draw(s, g.num_nodes, c), draw(g.num_edges), draw(3, c, 4)),
-        lambda g, x, w, m, form=None: kind_sum(x, g.structure, kinds_of(g), w, m, form=form),
+        lambda g, x, w, m, form=None: kind_sum(x, *ways_of(g), w, m, form=form),
         kinds_oracle,
         ATTENTIVE,
     ),

@@ -127,13 +127,14 @@ def test_edge_conv(name, domain, aggr, training):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", ["batch norm", "layer norm", "spectral norm by hooks", "no sequence"])
-def test_edge_conv_without_edges(name, training):
+@pytest.mark.parametrize("signals", [1, 2])
+def test_edge_conv_without_edges(name, training, signals):
     graph = DOMAINS["no edges"]()
     layer = gconv.EdgeConv(NETWORKS[name]().double(), "mean").train(training)
-    x = torch.randn(1, 4, CHANNELS, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(signals, 4, CHANNELS, dtype=torch.float64, requires_grad=True)
     y = layer(x, graph)
     y.sum().backward()
-    assert y.shape == (1, 4, 5 if name == "no sequence" else 3)
+    assert y.shape == (signals, 4, 5 if name == "no sequence" else 3)
     assert not y.any()
     assert not x.grad.any()
 
