@@ -75,7 +75,7 @@ def _dynamic(
     exact = torch.promote_types(table.dtype, torch.float32)
     signals, nodes, sides, heads, channels = table.shape
     ends, width = _Ends(edges, sides), heads * channels
-    kept = table.new_empty(source.numel(), signals, heads, dtype=exact)
+    kept = table.new_empty(signals, source.numel(), heads, dtype=exact)
     if not table.numel() or not source.numel():
         return table.new_zeros(signals, nodes, heads, channels), kept.zero_()
     out, matrix, pairs = table.new_empty(signals, nodes, heads, channels), by_heads(a.to(exact)), ends.pairs()
@@ -84,8 +84,8 @@ def _dynamic(
         rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
         for i in range(rows.shape[0]):
             for part, sums in ends.sums(rows[i].flatten(1), r, pairs, width):
-                kept[part, block.start + i] = F.leaky_relu_(sums, slope) @ matrix
-        scores = kept[:, block].flatten(1)
+                torch.mm(F.leaky_relu_(sums, slope), matrix, out=kept[block.start + i, part])
+        scores = kept[block].transpose(0, 1).flatten(1)
         softmax_sums(rows, scores, mixer, largest(scores), out[block])
     return out, kept
 
@@ -93,10 +93,9 @@ def _dynamic(
 @_dynamic.register_fake
 def _(table, r, a, slope, source, *_) -> tuple[Tensor, Tensor]:
     signals, nodes, _, heads, channels = table.shape
-    kept = torch.promote_types(table.dtype, torch.float32)
-    return table.new_empty(signals, nodes, heads, channels), table.new_empty(
-        source.shape[0], signals, heads, dtype=kept
-    )
+    exact = torch.promote_types(table.dtype, torch.float32)
+    kept = table.new_empty(signals, source.shape[0], heads, dtype=exact)
+    return table.new_empty(signals, nodes, heads, channels), kept
 
 
 @operator("gconv::dynamic_attention_backward")
@@ -126,7 +125,7 @@ def _dynamic_backward(
     r, mixer = None if r is None else r.to(exact).flatten(1), Mixer(ends.rows, heads)
     for block in blocks(grad, edges):
         rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
-        scores = kept[:, block].flatten(1)
+        scores = kept[block].transpose(0, 1).flatten(1)
         dy, bound = grad[block].to(exact), largest(scores)
         through, slopes = softmax_sums_backward(dy, rows, scores, mixer, bound)
         slopes = slopes.view(slopes.shape[0], -1, heads)

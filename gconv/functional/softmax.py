@@ -10,8 +10,10 @@ that every step over edges works on whole rows; nodes' values are tables `(N, W)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,10 +54,13 @@ class Edges:
         """Columns."""
         return self.offsets_back.numel() - 1
 
+    @cached_property
+    def _entries(self) -> Tensor:
+        return torch.arange(self.source.numel(), dtype=self.offsets.dtype, device=self.offsets.device)
+
     def into_targets(self, table: Tensor) -> Tensor:
         """Sums of a table's rows `(E, W)` at their targets, `(T, W)`."""
-        entries = torch.arange(table.shape[0], dtype=self.offsets.dtype, device=table.device)
-        return bags(table, entries, self.offsets, None)
+        return bags(table, self._entries, self.offsets, None)
 
     def into_sources(self, table: Tensor) -> Tensor:
         """Sums of a table's rows at their sources, `(n, W)`."""
@@ -156,13 +161,13 @@ class Mixer:
 
 def largest(values: Tensor) -> float:
     """The largest size of any of the values; what is not a number counts as infinite."""
-    low, high = torch.aminmax(values)
-    return float(torch.maximum(-low, high).nan_to_num(torch.inf, torch.inf))
+    low, high = (float(end) for end in torch.aminmax(values))
+    return max(-low, high) if low <= high else math.inf
 
 
 def by_heads(vectors: Tensor) -> Tensor:
     """`(H, C)` as the matrix `(H · C, H)` that takes all heads' products at once."""
-    return torch.block_diag(*vectors[:, :, None])
+    return torch.diag_embed(vectors.t(), dim1=0, dim2=2).flatten(0, 1)
 
 
 def softmax_sums(x: Tensor, scores: Tensor, mixer: Mixer, bound: float, out: Tensor) -> None:

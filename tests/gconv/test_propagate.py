@@ -304,11 +304,13 @@ class TestCustomOperators:
             "both ways": (weight[order], weight[structure.columns.order]),
         }
         x = signal(3, structure.num_sources, 2, requires_grad=True)
-        torch.library.opcheck(rows._row_gather, (*self.arguments(structure, x, *given_weights[weights]), engine))
+        torch.library.opcheck(
+            rows._row_gather.registered, (*self.arguments(structure, x, *given_weights[weights]), engine)
+        )
 
     def test_the_row_gather_without_an_engine(self):
         arguments = self.arguments(GRAPH.structure, signal(3, NODES, 2, requires_grad=True), None, None)
-        torch.library.opcheck(rows._row_gather, arguments)
+        torch.library.opcheck(rows._row_gather.registered, arguments)
         assert torch.equal(rows._row_gather(*arguments), rows._row_gather(*arguments, "bags"))
 
     @pytest.mark.parametrize("engine", ["bags", "sparse"])
@@ -316,7 +318,9 @@ class TestCustomOperators:
         x, y = signal(3, NODES, 2, requires_grad=True), signal(3, NODES, 2, requires_grad=True)
         _, _, _, index, offsets, _, block, *back, _, forth, home = self.arguments(GRAPH.structure, x, None, None)
         for shared in (True, False):
-            torch.library.opcheck(rows._edge_dot, (x, y, shared, index, offsets, block, *back, forth, home, engine))
+            torch.library.opcheck(
+                rows._edge_dot.registered, (x, y, shared, index, offsets, block, *back, forth, home, engine)
+            )
 
 
 class TestDeterminism:

@@ -102,10 +102,10 @@ def registered() -> None:
     forth = there.index, there.offsets
     home = back.index, back.offsets, back.block
     torch.library.opcheck(
-        rows._row_gather, (x, weight, None, *forth, NODES, there.block, *home, EDGES, *places, "triton")
+        rows._row_gather.registered, (x, weight, None, *forth, NODES, there.block, *home, EDGES, *places, "triton")
     )
     for shared in (True, False):
-        torch.library.opcheck(rows._edge_dot, (x, y, shared, *forth, there.block, *home, *places, "triton"))
+        torch.library.opcheck(rows._edge_dot.registered, (x, y, shared, *forth, there.block, *home, *places, "triton"))
 
 
 def additive() -> None:
@@ -123,7 +123,7 @@ def additive() -> None:
         differentiated(run, exact, given)
         edge = given[3] if len(given) == 4 else None
         assert "triton_additive" in str(run(*given).grad_fn)  # the kernel, not its steps
-        torch.library.opcheck(operators._additive, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
+        torch.library.opcheck(operators._additive.registered, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
 
 
 def dynamic() -> None:
@@ -142,7 +142,7 @@ def dynamic() -> None:
         differentiated(run, exact, given)
         edge = given[2] if len(given) == 3 else None
         assert "triton_dynamic" in str(run(*given).grad_fn)  # the kernel, not its steps
-        torch.library.opcheck(operators._dynamic, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
+        torch.library.opcheck(operators._dynamic.registered, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
 
 
 def nothing() -> None:
