@@ -21,7 +21,7 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def _is_watched(given: tuple[Any, ...]) -> bool:
-    """Whether somebody looks on who must see the operator: a compiler, a mode, a transform, a tensor of another class."""
+    """Whether somebody must see the operator: a compiler, a mode, a transform, a tensor of another class."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     if _get_current_dispatch_mode() is not None or peek_interpreter_stack() is not None:
