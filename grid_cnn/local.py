@@ -6,7 +6,7 @@
 Symbols: w = `weight` `(*out_size, C_out, C_in, *kernel_size)`, b = `bias` `(C_out, *out_size)`, m an offset of the
 kernel, S = `stride`, d = `dilation`, P = `padding`. Shapes: `(B, C_in, *size) -> (B, C_out, *out_size)`, on one size
 of grid, which the constructor fixes. Cost: C_in · C_out · F^ndim multiply-adds an output cell, as a convolution, but as
-many weights. Positions run as batched products, whose innermost axis is the batch (`grid_cnn/fields.py`).
+many weights. All positions run as one batched product, whose innermost axis is the batch.
 References: LeCun, Generalization and network design strategies (1989), nets 3 to 5; Taigman et al., DeepFace (2014).
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,39 @@ from torch import Tensor, nn
 from grid_cnn.arithmetic import Padding, border, per_axis
 from grid_cnn.conv import check_channels, output_grid
 from grid_cnn.domain import Domain, Grid
-from grid_cnn.fields import Fields, local_sum
 from grid_cnn.layer import GridLayer
 
 Size = int | Sequence[int]
+
+
+class _Collect(torch.autograd.Function):
+    """Rows of a matrix by index. Backward sums, for each row, the entries that read it: no scattered additions."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(index, order, offsets)
+        return F.embedding(index, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _, order, offsets = ctx.saved_tensors
+        summed = F.embedding_bag(order, grads[0].contiguous(), offsets, mode="sum", include_last_offset=True)
+        return summed, None, None, None
+
+
+def field_table(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """The cell under each tap of the kernel at each of its positions, `(positions, taps)`, cells in row-major order.
+
+    >>> field_table((4,), (2,), (2,), (1,))
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    table = torch.zeros(1, 1, dtype=torch.long, device="cpu")  # also where parameters are on meta
+    for n, f, s, d in zip(size, kernel, stride, dilation, strict=True):
+        starts, taps = torch.arange(0, n - d * (f - 1), s, device="cpu"), torch.arange(0, d * f, d, device="cpu")
+        cells = starts[:, None] + taps
+        table = (table[:, None, :, None] * n + cells[None, :, None, :]).flatten(2).flatten(0, 1)
+    return table
 
 
 class _LocallyConnected(GridLayer):
@@ -59,8 +88,18 @@ class _LocallyConnected(GridLayer):
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         units = (out_channels,) if shared_bias else (out_channels, *out_size)
         self.bias = nn.Parameter(torch.empty(units, device=device, dtype=dtype)) if bias else None
-        padded = tuple(n + sum(pair) for n, pair in zip(self.size, self.borders, strict=True))
-        self.fields = Fields(padded, self.kernel_size, self.stride, self.dilation)
+        # Where every tap reads, channel by channel; which taps read each cell, for backward. int32, as gathers like it.
+        padded = [n + sum(pair) for n, pair in zip(self.size, self.borders, strict=True)]
+        fields, cells = field_table(padded, self.kernel_size, self.stride, self.dilation), math.prod(padded)
+        index = (fields[:, None] + torch.arange(in_channels, device="cpu")[:, None] * cells).flatten()
+        counts = torch.bincount(index, minlength=in_channels * cells)
+        tables = {
+            "_index": index,
+            "_order": torch.argsort(index, stable=True),
+            "_offsets": F.pad(counts.cumsum(0), (1, 0)),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table.int().to(self.weight.device), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -90,15 +129,24 @@ class _LocallyConnected(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
-        self.check_axes(grid)
+        out_size = cast(Grid, self.codomain(grid)).size
         batch = input if input.dim() == self.ndim + 2 else input.unsqueeze(0)
         flat = [cells for pair in reversed(self.borders) for cells in pair]
         padded = F.pad(batch, flat, mode="circular" if grid.periodic else "constant") if any(flat) else batch
-        # The batch lies innermost, so that cells are rows of numbers.
-        out = local_sum(padded.movedim(0, -1), self.weight.to(padded.dtype), self.fields)
-        out = out.movedim((-1, -2), (0, 1))
-        if self.bias is not None:
-            out = out + (self.bias.view(-1, *[1] * self.ndim) if self.shared_bias else self.bias).to(out.dtype)
+        rows = (
+            padded.flatten(1).t().contiguous()
+        )  # (C_in · cells, B): the batch lies innermost, so rows are copied whole
+        positions = math.prod(out_size)
+        index, order, offsets = (self.get_buffer(name) for name in ("_index", "_order", "_offsets"))
+        weight = self.weight.reshape(positions, self.out_channels, -1)
+        fields = cast(Tensor, _Collect.apply(rows, index, order, offsets))
+        fields = fields.view(positions, weight.shape[2], rows.shape[1])
+        if self.bias is None:
+            out = torch.bmm(weight, fields)
+        else:
+            bias = self.bias[None] if self.shared_bias else self.bias.flatten(1).t()
+            out = torch.baddbmm(bias[..., None].to(fields.dtype), weight, fields)
+        out = out.permute(2, 1, 0).reshape(-1, self.out_channels, *out_size)
         return out if batch is input else out.squeeze(0)
 
     def extra_repr(self) -> str:
