@@ -40,6 +40,10 @@ CLAIMS = (
     "scale",
     "single_use",
     "imports",
+    "networks",
+    "local_fft",
+    "lecun1989",
+    "degradation",
 )
 
 SLOW_SECONDS = 20.0  # a step that takes longer is measured once

@@ -1,7 +1,7 @@
 """Write the tables of `benchmarks/README.md`, and the short one of `README.md`, from the committed JSON.
 
     gconv bench                      # measures, writes results/NAME.json
-    python -m benchmarks.tables      # writes what stands between the markers of both pages
+    python -m benchmarks.tables      # writes what stands between the markers of both pages, and figures
 
 So the pages cannot drift from what was measured; a test holds them to it.
 """
@@ -15,10 +15,12 @@ from typing import Any
 
 from benchmarks.harness import CLAIMS, RESULTS, ROOT, Table, module, ratio
 from benchmarks.showing import NOTHING, fastest, optional
+from gconv import plotting
 from gconv.training.report import number_text
 
 PAGE, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 SHORT = "benchmarks"
+FIGURES = ("degradation",)  # claims that have a figure beside their tables
 
 
 def markdown(table: Table) -> str:
@@ -61,6 +63,7 @@ def section(name: str, found: Mapping[str, Any] | None) -> str:
     if found is None:
         return f"Not measured yet: `gconv bench {name}`."
     shown = [markdown(table) for table in module(name).tables(found)]
+    shown += [f"![{module(name).TITLE}](results/{name}.svg)"] if name in FIGURES else []
     return "\n\n".join([*shown, made_by(found)])
 
 
@@ -123,11 +126,22 @@ def with_short(page: str, folder: Path = RESULTS) -> str:
     return between(page, SHORT, short(read("layers_grid", folder)))
 
 
+def drawn(name: str, found: Mapping[str, Any]) -> str:
+    """The figure of a claim as SVG, on white, since pages may be dark."""
+    claim = module(name)
+    svg = plotting.to_svg(claim.figure(found), name=name, label=claim.TITLE)
+    return svg.replace(">", '><rect width="100%" height="100%" fill="white"/>', 1) + "\n"
+
+
 def main() -> None:
-    """Write both pages."""
+    """Write both pages, and the figures."""
     pages: dict[Path, Callable[[str], str]] = {PAGE: with_tables, README: with_short}
     for path, filled in pages.items():
         path.write_text(filled(path.read_text()))
+    for name in FIGURES:
+        found = read(name)
+        if found is not None:
+            (RESULTS / f"{name}.svg").write_text(drawn(name, found))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,12 @@ def _grid_only(name: str, ops: Ops, domain: Domain) -> Grid:
 
 def _net(name: str, layers: list[nn.Module], width: int, num_classes: int, ops: Ops, domain: Domain) -> Network:
     head = [ops.flatten(), nn.Linear(width, num_classes)]
-    net = Network(*layers, *head, name=name, domain=domain, sized=True)
-    for module in net.modules():  # the paper draws from U(±2.4 / fan-in)
+    return _drawn(Network(*layers, *head, name=name, domain=domain, sized=True))
+
+
+def _drawn(net: Network) -> Network:
+    """The network with its weights drawn as in the paper, from U(±2.4 / fan-in)."""
+    for module in net.modules():
         weight = module._parameters.get("weight")
         if weight is not None:
             own = weight.flatten(0, 2) if isinstance(module, LocallyConnected2d) else weight  # a row a unit, or a map
@@ -67,7 +71,7 @@ def lecun1989_net1(
     flatten = ops.flatten()
     flatten.in_channels = in_channels
     head = nn.Linear(in_channels * domain.num_nodes, num_classes)
-    return Network(flatten, head, name="Net-1", domain=domain, sized=True)
+    return _drawn(Network(flatten, head, name="Net-1", domain=domain, sized=True))
 
 
 def lecun1989_net2(
@@ -86,7 +90,7 @@ def lecun1989_net2(
     flatten.in_channels = in_channels
     dense = nn.Linear(in_channels * domain.num_nodes, hidden)
     head = nn.Linear(hidden, num_classes)
-    return Network(flatten, dense, ScaledTanh(), head, name="Net-2", domain=domain, sized=True)
+    return _drawn(Network(flatten, dense, ScaledTanh(), head, name="Net-2", domain=domain, sized=True))
 
 
 def lecun1989_net3(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch_geometric.nn as pyg
@@ -32,7 +33,19 @@ from gconv.bench import checkout
 from gconv.data.errors import DataError, MissingDataError
 
 QUIET = Options(quick=True, say=lambda _: None)
-MODULES = (*CLAIMS, "harness", "contenders", "contest", "edges", "floor", "rows", "showing", "single", "tables")
+MODULES = (
+    *CLAIMS,
+    "plain",
+    "harness",
+    "contenders",
+    "contest",
+    "edges",
+    "floor",
+    "rows",
+    "showing",
+    "single",
+    "tables",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -280,12 +293,33 @@ def test_a_missing_layer_is_left_out_with_a_message(monkeypatch):
 
 
 # Rows that show what a claim does; others take as long again.
-FEW = {"memory": ("MoNet 25",), "imports": ("gconv",), "scaling": ("GCN against B", "Cheb against K", "plan against E")}
+DATA = {"layers_cora": "data_dir", "lecun1989": "data_dir", "degradation": "cifar_dir"}
+FEW = {
+    "degradation": ("plain20_cifar", "resnet20_cifar"),
+    "networks": ("resnet18",),
+    "lecun1989": ("lecun1989_net1",),
+    "memory": ("MoNet 25",),
+    "imports": ("gconv",),
+    "scaling": ("GCN against B", "Cheb against K", "plan against E"),
+}
+
+
+@pytest.fixture
+def cifar_dir(tmp_path_factory):
+    """Noise in CIFAR-10's own layout."""
+    folder = tmp_path_factory.mktemp("data")
+    made = folder / "cifar-10-batches-py"
+    made.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3072), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        batch = {b"data": pixels, b"labels": [i % 10 for i in range(40)]}
+        (made / name).write_bytes(pickle.dumps(batch, protocol=4))
+    return folder
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_claim_runs(name, tmp_path, request):
-    data = request.getfixturevalue("data_dir") if name == "layers_cora" else Path("data")
+    data = request.getfixturevalue(DATA[name]) if name in DATA else Path("data")
     if name == "layers_cora" and not (data / "planetoid/Cora/raw").is_dir() and not (data / "Cora/raw").is_dir():
         pytest.skip(f"no Cora under {data}")
     options = dataclasses.replace(QUIET, out=tmp_path, rows=FEW.get(name, ()), data=data)

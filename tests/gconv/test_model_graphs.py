@@ -6,6 +6,7 @@ from seeded import seeded
 
 from gconv import Graph, GraphOps, bridge, grid_graph
 from gconv.data import load as load_data
+from gconv.ops import FAMILIES
 from gconv.training.fit import batches, fit
 from grid_cnn import Grid, bind, models
 from grid_cnn.weights import load
@@ -100,7 +101,7 @@ def test_dense_networks_of_1989_on_any_graph():
         torch.testing.assert_close(net(bridge.to_nodes(x), graph), on_grid(x))
 
 
-@pytest.mark.parametrize("family", ["directional", "cheb", "gcn", "monet", "spectral"])
+@pytest.mark.parametrize("family", ["directional", *FAMILIES])
 @pytest.mark.parametrize("name", ["lenet5", "resnet20_cifar"])
 def test_networks_train_on_digits(family, name):
     """A few steps through each graph convolution lower the loss."""
