@@ -69,7 +69,8 @@ def read_handwriting(picture: Tensor, size: tuple[int, int] = (28, 28)) -> Handw
     digit = _thickened(ink[box], figure[box])
     placed, scaled = _placed(digit, size)
     factor = picture.shape[1] / shrunk.shape[1]
-    found = f"cropped {round(len(rows) * factor)}x{round(len(columns) * factor)} to {scaled[0]}x{scaled[1]}"
+    cropped = "x".join(str(round((part.stop - part.start) * factor)) for part in box)
+    found = f"cropped {cropped} to {scaled[0]}x{scaled[1]}"
     return Handwriting(placed[None], f"{'dark on light' if dark else 'light on dark'}, {found}")
 
 
@@ -139,7 +140,8 @@ def _otsu(values: Tensor) -> float:
     above = below[-1] - below
     sums = (counts * centers).cumsum(0)
     mean_below, mean_above = sums / below.clamp_min(1), (sums[-1] - sums) / above.clamp_min(1)
-    return float(centers[(below * above * (mean_below - mean_above) ** 2).argmax()])
+    score = below * above * (mean_below - mean_above) ** 2
+    return float(centers[score >= 0.99 * score.max()].mean())  # crisp pictures have many that are as good
 
 
 def _grown(figure: Tensor, radius: int) -> Tensor:

@@ -127,7 +127,8 @@ def recover(folder: Path, name: str = LAST) -> dict[str, Any] | None:
 def save_weights(path: Path, weights: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
     """Write a state dict as a weight file, whole or not at all, with JSON notes in its metadata."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    files.write(path, _safetensors().save(tensors, {"format": "pt", "notes": json.dumps(notes)}))
+    # A single entry: safetensors writes several in any order, and equal weights would make unequal files.
+    files.write(path, _safetensors().save(tensors, {"notes": json.dumps(notes)}))
 
 
 def notes(path: Path) -> dict[str, Any]:

@@ -155,11 +155,12 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
     started = time.perf_counter()
     size = pretrained.SIZE if settings.pretrained else settings.size
     images = data.load(settings.data, data_dir=settings.data_dir, size=size, download=settings.download)
+    images = pretrained.as_mnist(images) if settings.pretrained else images
     graph = grid_graph(images.size, settings.neighbors, device=settings.device)
     mean, deviation = pretrained.MOMENTS if settings.pretrained else images.moments()
     train, test = (((part.tensors[0] - mean) / deviation, part.labels) for part in (images.train, images.test))
     if settings.pretrained:
-        networks, runs = _ready(settings, images, test)
+        networks, runs = _ready(settings, test)
     else:
         networks, runs = _trained(settings, images, graph, train, test, progress)
     rows = _measure(networks, runs, settings, train)
@@ -203,12 +204,8 @@ def _trained(
     return networks, runs
 
 
-def _ready(settings: Settings, images: data.ImageData, test: Pair) -> Found:
+def _ready(settings: Settings, test: Pair) -> Found:
     """The networks that come with gconv, and their answers."""
-    if images.classes != pretrained.CLASSES or images.in_channels != 1:
-        raise ValueError(
-            f"the networks of --pretrained read grey digits; {images.title} has others: take mnist or digits"
-        )
     networks = {variant: pretrained.network(variant, settings.device) for variant in settings.variants}
     return networks, [_answered(network, 0, (), settings, test) for network in networks.values()]
 

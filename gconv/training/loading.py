@@ -34,8 +34,8 @@ class Order(Sampler[list[int]]):
         indices = torch.randperm(self.count, generator=self.generator).tolist()
         torch.randperm(self.count, generator=self.generator)  # RandomSampler draws twice an epoch
         first, self.skip = self.skip * self.batch_size, 0
-        for start in range(first, self.count, self.batch_size):
-            yield indices[start : start + self.batch_size]
+        starts = range(first, self.count, self.batch_size)
+        return (indices[start : start + self.batch_size] for start in starts)
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -78,25 +78,38 @@ def order_of(source: Iterable) -> Order | None:
     return None
 
 
-class Skipping:
-    """A loader whose first pass begins after `skip` batches; an `Order` does it without loading them.
+class Passes:
+    """The same loader, made fit to go on in the middle of an epoch.
 
-    >>> list(Skipping([1, 2, 3], 2)), len(Skipping([1, 2, 3], 2))
+    Its first pass begins after `skip` batches (an `Order` leaves them out without loading them). All that a pass draws
+    from generators at its beginning is drawn when it is asked for, and what a sampler draws at its end (torch's
+    `RandomSampler` does) before the last batch is given: so between two epochs nothing is left to draw.
+
+    >>> list(Passes([1, 2, 3], skip=2)), len(Passes([1, 2, 3]))
     ([3], 3)
     """
 
-    def __init__(self, loader: Iterable, skip: int) -> None:
+    def __init__(self, loader: Iterable, skip: int = 0) -> None:
         self._loader, self._skip = loader, skip
 
     def __iter__(self) -> Iterator[Any]:
         skip, self._skip = self._skip, 0
         order = order_of(self._loader)
         if order is not None:
-            order.skip, skip = skip, 0
+            order.skip = skip
         iterator = iter(self._loader)
-        for _ in range(skip):
-            next(iterator)
-        return iterator
+        if order is None:
+            for _ in range(skip):
+                next(iterator)
+        return self._rest(iterator, len(self) - skip)
+
+    @staticmethod
+    def _rest(iterator: Iterator[Any], left: int) -> Iterator[Any]:
+        for batch in iterator:
+            left -= 1
+            if left == 0:
+                next(iterator, None)
+            yield batch
 
     def __len__(self) -> int:
         return len(self._loader)  # pyright: ignore[reportArgumentType]

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from gconv import data
+from gconv.data.handwriting import read_handwriting
 from gconv.training import checkpoints, files, measure
 from gconv.training.augmentation import Augmentation
 from gconv.training.blueprint import Blueprint, Classifier
@@ -133,6 +134,25 @@ def check(model: str, variants: Sequence[str], neighbors: int, size: tuple[int, 
         )
     if model != "lenet5" or neighbors != 8 or size not in (None, SIZE):
         raise ValueError("the networks of --pretrained are lenet5 on 28x28 pictures, with 8 neighbors; leave these out")
+
+
+def as_mnist(images: data.ImageData) -> data.ImageData:
+    """Other handwritten digits in the form that these networks know: scaled to 20 pixels, their mass in the middle.
+
+    Raises:
+        ValueError: for pictures that are no grey digits.
+    """
+    if images.classes != CLASSES or images.in_channels != 1:
+        raise ValueError(f"the networks of --pretrained read grey digits; {images.title}: take mnist or digits")
+    if images.name == "mnist":
+        return images
+    train, test = (
+        torch.stack([read_handwriting(picture, SIZE).pixels for picture in part])
+        for part in (images.train_images, images.test_images)
+    )
+    return dataclasses.replace(
+        images, title=f"{images.title}, brought to MNIST's form", train_images=train, test_images=test
+    )
 
 
 def network(variant: str, device: torch.device | str = "cpu") -> Network:

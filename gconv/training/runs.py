@@ -11,8 +11,11 @@ tensorboard/        logs for TensorBoard, if asked for
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from gconv.training import checkpoints, files, settings
 from gconv.training.blueprint import Blueprint, Classifier
+from gconv.training.session import Epoch
 from gconv.training.settings import Settings
 
 SETTINGS, NETWORK, HISTORY, RESULTS = "settings.yaml", "network.json", "history.csv", "results.json"
@@ -119,6 +123,21 @@ def free_folder(model: str, data: str, place: str, parent: Path = Path("runs")) 
     while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
     return folder
+
+
+def as_csv(history: Sequence[Epoch]) -> str:
+    """The text of `history.csv`."""
+    text = io.StringIO()
+    rows = [row(epoch) for epoch in history]
+    writer = csv.DictWriter(text, list(row(Epoch(0, 0.0, 0.0, None))), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def row(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as it is told: what `fit` tests on are the images to choose by."""
+    return {name.replace("test_", "validation_"): value for name, value in asdict(epoch).items()}
 
 
 def _last(folder: Path, blueprint: Blueprint, device: torch.device | str) -> Classifier:

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from gconv.training import checkpoints, random_state
-from gconv.training.loading import Skipping
+from gconv.training.loading import Passes
 from gconv.training.step import DivergedError, Step
 
 
@@ -189,11 +189,11 @@ class Session:
             ValueError: for a checkpoint that is damaged, foreign, or of other settings.
         """
         places = self._places
-        if places is None or not places.resume:
+        if places is None:
             return self._train
-        state = checkpoints.recover(Path(places.folder), places.path.name)
+        state = checkpoints.recover(Path(places.folder), places.path.name) if places.resume else None
         if state is None:
-            return self._train
+            return Passes(self._train)
         position = state["position"]
         if position["length"] != self._length:
             raise ValueError(
@@ -225,7 +225,7 @@ class Session:
                 random_state.restore(waiting.pop(), self._train)
 
         trainer.load_state_dict({"iteration": self.iteration, "max_epochs": self._epochs, "epoch_length": self._length})
-        return Skipping(self._train, skip)
+        return Passes(self._train, skip)
 
     def _check(self, weights: Mapping[str, Tensor]) -> None:
         for name, value in weights.items():

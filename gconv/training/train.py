@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import time
@@ -31,7 +29,7 @@ from gconv.training.settings import Settings, flag, from_mapping, names, read_ya
 from gconv.training.tensorboard import logged
 from gconv.training.variants import Network
 
-_FREE_SPACE = 50 * 2**20
+_SPARE = 2**20
 _CHECKED_IMAGES = 2
 
 
@@ -110,11 +108,12 @@ def resume(
             f"{name} {theirs[name]} then and {ours[name]} now" for name in ours if ours[name] != theirs[name]
         )
         raise ValueError(f"the data of the run {folder} have changed: {told}; put back what it was trained on")
-    network = blueprint.build(settings.weights)
     if settings != kept:
         files.write(folder / runs.SETTINGS, settings.as_yaml())
-    if not (folder / checkpoints.LAST).exists() and not (folder / checkpoints.BEFORE).exists():
+    anew = not any((folder / name).exists() for name in (checkpoints.LAST, checkpoints.BEFORE))
+    if anew:
         watch.say("nothing was saved yet: the run begins anew")
+    network = blueprint.build(settings.weights if anew else None)
     places = Checkpoints(folder, settings.checkpoint_every, resume=True, name=checkpoint)
     return _train(settings, folder, found, blueprint, network, places, watch)
 
@@ -181,7 +180,7 @@ def _train(
             log.attach(trainer)
 
         def on_epoch(history: list[Epoch]) -> None:
-            files.write(folder / runs.HISTORY, _as_csv(history))
+            files.write(folder / runs.HISTORY, runs.as_csv(history))
             log.epoch(history)
             watch.on_epoch(history)
 
@@ -209,7 +208,7 @@ def _train(
             attach=attach,
             on_epoch=on_epoch,
         )
-    files.write(folder / runs.HISTORY, _as_csv(history))
+    files.write(folder / runs.HISTORY, runs.as_csv(history))
     return _finish(settings, folder, found, history, time.perf_counter() - began)
 
 
@@ -230,7 +229,7 @@ def _finish(settings: Settings, folder: Path, found: Feeds, history: list[Epoch]
         "best_epoch": best["epoch"],
         "validation": {"top1": best["test_accuracy"], "loss": best["test_loss"]},
         "test": scores.as_json(run.classes),
-        "epochs": [_row(epoch) for epoch in history],
+        "epochs": [runs.row(epoch) for epoch in history],
         "machine": measure.machine(settings.device),
         "versions": measure.versions(),
         "seconds": seconds,
@@ -267,25 +266,11 @@ def _check_gradients(network: Network, blueprint: Blueprint, found: Feeds, setti
 
 
 def _warn_of_space(folder: Path, module: nn.Module, watch: Watch) -> None:
-    """Say beforehand that a disk will be full: three checkpoints with the optimiser's state."""
+    """Say beforehand that a disk will be full: three checkpoints, each with averages and an optimiser's state."""
     weights = sum(value.numel() * value.element_size() for value in module.state_dict().values())
-    needed, free = 10 * weights + _FREE_SPACE // 50, shutil.disk_usage(folder).free
+    needed, free = 10 * weights + _SPARE, shutil.disk_usage(folder).free
     if free < needed:
         watch.say(f"{folder} has {free / 2**20:,.0f} MiB left, and checkpoints may take {needed / 2**20:,.0f} MiB")
-
-
-def _as_csv(history: list[Epoch]) -> str:
-    text = io.StringIO()
-    rows = [_row(epoch) for epoch in history]
-    writer = csv.DictWriter(text, list(_row(Epoch(0, 0.0, 0.0, None))), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _row(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as it is told: what `fit` tests on are the images to choose by."""
-    return {name.replace("test_", "validation_"): value for name, value in asdict(epoch).items()}
 
 
 def configured(config: Path | None, given: Mapping[str, Any]) -> Settings:

@@ -212,7 +212,9 @@ def test_wrong_settings_are_named(settings, match):
 
 
 def test_signals_of_graphs_and_squares_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"takes floating pictures \(B, C, H, W\), got \(2, 784, 1\).*before pictures become"):
+    with pytest.raises(
+        ValueError, match=r"takes floating pictures \(B, C, H, W\), got \(2, 784, 1\).*before pictures become"
+    ):
         augmented("flip", torch.zeros(2, 784, 1))
     with pytest.raises(ValueError, match="a square of 9 pixels does not fit pictures of 8x20"):
         augmented("cutout:9", torch.zeros(1, 1, 8, 20))

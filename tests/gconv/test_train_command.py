@@ -170,7 +170,7 @@ def test_settings_files_that_are_refused(text, words, gconv, tmp_path):
         (("--size", "5x5"), ("LeNet-5", "does not fit", "least size")),
         (("linear", "--dropout", 0.5), ("linear takes no argument 'dropout'",)),
         (("--epoch", 3), ("--epoch", "--epochs")),
-        (("--lr", "fast"), ("--lr", "float")),
+        (("--lr", "fast"), ("--lr", "number")),
         (("--weights", "nowhere.pth"), ("nowhere.pth",)),
     ],
     ids=lambda value: " ".join(map(str, value)),

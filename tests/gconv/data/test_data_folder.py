@@ -191,13 +191,15 @@ def test_a_class_without_pictures(split):
 def test_a_class_of_which_none_can_be_read(flat):
     for path in (flat / "b").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"no readable pictures of b in the train part \(10 cannot be read, the first: "):
+    with pytest.raises(
+        DataError, match=r"no readable pictures of b in the train part \(10 cannot be read, the first: "
+    ):
         data.load_lazily(flat)
 
 
 def test_classes_that_were_not_trained_on(split):
     picture(split / "val" / "horse" / "0.png", 3)
-    with pytest.raises(DataError, match="has classes that .*train has not: horse; the training part's are cat, dog"):
+    with pytest.raises(DataError, match=r"has classes that .*train has not: horse; the training part's are cat, dog"):
         data.load_lazily(split)
 
 
@@ -206,7 +208,7 @@ def test_what_is_no_folder(tmp_path):
         data.load(tmp_path / "nothing")
     with pytest.raises(MissingDataError, match="is no folder"):
         data.load("./mnist")
-    with pytest.raises(ValueError, match="did you mean 'mnist'.*or a folder of pictures"):
+    with pytest.raises(ValueError, match=r"did you mean 'mnist'.*or a folder of pictures"):
         data.load("mnst")
 
 

@@ -95,7 +95,9 @@ def test_a_large_jpeg_is_scaled_while_it_is_decoded(tmp_path):
     smooth = torch.linspace(0, 255, 1024).to(torch.uint8).expand(1024, 1024)
     path = saved(tmp_path / "a.jpg", Image.fromarray(smooth.numpy()), quality=95)
     small = read_picture(path, 1, (32, 32))[0]
-    torch.testing.assert_close(small, torch.linspace(0, 1, 1024).reshape(32, 32).mean(1).expand(32, 32), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        small, torch.linspace(0, 1, 1024).reshape(32, 32).mean(1).expand(32, 32), atol=0.02, rtol=0
+    )
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -104,7 +106,11 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 def bomb() -> bytes:
     """A PNG that says it has 60,000 times 60,000 pixels."""
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+        + chunk(b"IEND", b"")
+    )
 
 
 def half_a_jpeg() -> bytes:

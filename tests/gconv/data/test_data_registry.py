@@ -29,7 +29,9 @@ def test_an_unknown_name_close_to_one_is_guessed(given: str, near: str):
 
 def test_an_unknown_name_close_to_none_is_answered_with_all():
     names = "digits, mnist, fashion-mnist, cifar10, cifar100"
-    with pytest.raises(ValueError, match=rf"^unknown data set 'imagenet' \(there are: {names}; or a folder of pictures\)$"):
+    with pytest.raises(
+        ValueError, match=rf"^unknown data set 'imagenet' \(there are: {names}; or a folder of pictures\)$"
+    ):
         data.load("imagenet")
 
 
