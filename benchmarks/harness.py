@@ -44,6 +44,7 @@ CLAIMS = (
     "local_fft",
     "lecun1989",
     "degradation",
+    "fit_overhead",
 )
 
 SLOW_SECONDS = 20.0  # a step that takes longer is measured once

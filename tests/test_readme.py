@@ -4,15 +4,40 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks import readme
+from gconv.training import settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_code_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("code", CODE, ids=["what you type" if "# 1." in code else "train" for code in CODE])
+def test_the_code_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
+    assert len(CODE) == 2
+
+
+def test_the_training_script_is_short_and_trains(tmp_path, monkeypatch, capsys):
+    (code,) = (code for code in CODE if "history = fit" in code)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 21
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time there is nothing left to do, and the same answer
+        exec(compile(code, "README.md", "exec"), {})
+    first, second = capsys.readouterr().out.split()
+    assert first == second
+    assert float(first.rstrip("%")) > 60
+
+
+def test_the_commands_of_the_training_are_known():
+    options = {f"--{name.replace('_', '-')}" for name in settings.names()} | {"--config", "--resume"}
+    section = README.partition("## Train")[2].partition("```python")[0]
+    assert set(re.findall(r"(?<!-)--[a-z][a-z-]*", section)) - {"--help"} <= options
 
 
 def test_the_table_is_that_of_the_results():

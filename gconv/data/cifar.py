@@ -116,7 +116,7 @@ def load_cifar(
 
     With `download`, the archive is fetched from `base_url` where no file is there, and must have the checksum `sha256`
     (the layout's own where it is `None`).  Raises `MissingDataError` where a file is missing, `DataError` where one is
-    damaged, holds code or could not be fetched, and `ImportError` where pooch is needed and not installed.
+    damaged, holds code or could not be fetched.
     """
     parts = _find(data_dir, layout)
     if parts is None and download:

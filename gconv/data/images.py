@@ -6,6 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from gconv.data.skipped import Skipped
+
+
+class Part(TensorDataset):
+    """A part of a data set in memory: an index, or a list of them, gives pictures and labels."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__(images, labels)
+        self.labels = labels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,6 +30,7 @@ class ImageData:
         name: what `load` knows the data set by.
         title: one line for people: what it is and where it comes from.
         classes: the classes' names, in the order of the labels.
+        skipped: files that were left out, and why.
 
     >>> image, label = torch.zeros(6, 1, 4, 4), torch.tensor([0, 1, 0, 1, 0, 1])
     >>> data = ImageData("blank", "nothing to see", image, label, image, label, ("odd", "even"))
@@ -33,6 +45,7 @@ class ImageData:
     test_images: Tensor
     test_labels: Tensor
     classes: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
         _check_part("train", self.train_images, self.train_labels, self.num_classes)
@@ -55,6 +68,20 @@ class ImageData:
     def size(self) -> tuple[int, ...]:
         """The spatial size of an image, `(height, width)`."""
         return tuple(self.train_images.shape[2:])
+
+    @property
+    def train(self) -> Part:
+        """The training part."""
+        return Part(self.train_images, self.train_labels)
+
+    @property
+    def test(self) -> Part:
+        """The held-out part."""
+        return Part(self.test_images, self.test_labels)
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training pixels."""
+        return float(self.train_images.mean()), float(self.train_images.std())
 
     def subset(self, train: int | None = None, test: int | None = None, *, seed: int = 0) -> "ImageData":
         """Keep `train` and `test` images, drawn without replacement; `None` leaves a part as it is.

@@ -1,11 +1,13 @@
-"""Which data sets there are, and the one function that loads them."""
+"""Which data sets there are, and the functions that load them, by name or from a folder of pictures."""
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gconv.data import cifar, digits, mnist
+from gconv.data.folder import FolderData, load_folder
 from gconv.data.images import ImageData
 
 DEFAULT_DATA_DIR = "data"
@@ -24,11 +26,17 @@ def _cifar(layout: cifar.Layout) -> _Row:
     )
 
 
+def _mnist(layout: mnist.Layout) -> _Row:
+    return _Row(
+        mnist.NATIVE_SIZE,
+        lambda data_dir, size, download: mnist.load_mnist(data_dir, layout, size, download=download),
+    )
+
+
 _DATA_SETS = {
     "digits": _Row(digits.DEFAULT_SIZE, lambda data_dir, size, download: digits.load_digits(size)),
-    "mnist": _Row(
-        mnist.NATIVE_SIZE, lambda data_dir, size, download: mnist.load_mnist(data_dir, size, download=download)
-    ),
+    "mnist": _mnist(mnist.MNIST),
+    "fashion-mnist": _mnist(mnist.FASHION_MNIST),
     "cifar10": _cifar(cifar.CIFAR10),
     "cifar100": _cifar(cifar.CIFAR100),
 }
@@ -40,20 +48,23 @@ def names() -> tuple[str, ...]:
 
 
 def load(
-    name: str,
+    name: str | Path,
     *,
     data_dir: str | Path | None = None,
     size: tuple[int, int] | None = None,
     download: bool = False,
+    strict: bool = False,
 ) -> ImageData:
-    """Load a data set by its name: float32 images in [0, 1] and int64 labels.
+    """Load a data set by its name, or a folder of pictures: float32 images in [0, 1] and int64 labels.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or a folder: ROOT/train/CLASS and ROOT/val/CLASS, or ROOT/CLASS (`data.folder`). A
+            folder that is called like a data set is written with its place, as in ./mnist.
         data_dir: the folder for data sets that come as files, `./data` where it is `None`; `digits` needs none.
-        size: `(height, width)` to resize the images to; `None` means 28x28 for `digits` and `mnist`, 32x32 for
-            `cifar10` and `cifar100`.
+        size: `(height, width)` to bring the images to; `None` means 28x28 for `digits`, `mnist` and `fashion-mnist`,
+            32x32 for `cifar10` and `cifar100`, and for a folder the size of its pictures, or 224x224 where they differ.
         download: fetch files that are not in `data_dir`.
+        strict: refuse a folder with pictures that cannot be read, instead of leaving them out.
 
     Raises `ValueError` for an unknown name or a size that is not two positive integers, `DataError` for files that
     are missing or damaged, `ImportError` for a package that the data set needs and that is not installed.
@@ -61,10 +72,41 @@ def load(
     >>> load("digits").train_images.shape
     torch.Size([1347, 1, 28, 28])
     """
-    row = _row(name)
-    size = row.default_size if size is None else _check_size(size)
-    folder = Path(DEFAULT_DATA_DIR if data_dir is None else data_dir).expanduser()
-    return row.load(folder, size, download)
+    found = load_lazily(name, data_dir=data_dir, size=size, download=download, strict=strict)
+    return found.in_memory() if isinstance(found, FolderData) else found
+
+
+def load_lazily(
+    name: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    download: bool = False,
+    strict: bool = False,
+) -> ImageData | FolderData:
+    """As `load`, but a folder's pictures stay on the disk: its parts decode what they are asked for.
+
+    >>> load_lazily("digits").test[[0, 1]][0].shape
+    torch.Size([2, 1, 28, 28])
+    """
+    size = None if size is None else _check_size(size)
+    if is_folder(name):
+        return load_folder(name, size, strict=strict)
+    row = _row(str(name))
+    data_dir = Path(DEFAULT_DATA_DIR if data_dir is None else data_dir).expanduser()
+    return row.load(data_dir, size or row.default_size, download)
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether `load` takes this as a folder: no data set's name, and a folder that is there or a path with a slash.
+
+    >>> is_folder("mnist"), is_folder("./mnist")
+    (False, True)
+    """
+    text = str(name)
+    if isinstance(name, str) and text in _DATA_SETS:
+        return False
+    return Path(text).expanduser().is_dir() or os.sep in text or "/" in text
 
 
 def _row(name: str) -> _Row:
@@ -72,7 +114,7 @@ def _row(name: str) -> _Row:
         return _DATA_SETS[name]
     near = difflib.get_close_matches(name.lower(), _DATA_SETS)
     guess = f"; did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
-    raise ValueError(f"unknown data set {name!r}{guess} (there are: {', '.join(names())})")
+    raise ValueError(f"unknown data set {name!r}{guess} (there are: {', '.join(names())}; or a folder of pictures)")
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gconv import data
 from gconv.domains import Graph, grid_graph
 from gconv.functional import force_form
-from gconv.training import measure, variants
+from gconv.training import measure, pretrained, variants
 from gconv.training.fit import Epoch, batches, fit, total_loss
 from gconv.training.variants import Network
 
@@ -37,6 +37,7 @@ class Settings:
         epochs, batch_size, lr: Adam, its rate falling from `lr` to 0 along a cosine, on batches drawn anew each epoch.
         seeds: how many runs, with seeds 0, 1, ...: each draws weights and data order, the same for all variants.
         device: 'cpu' or 'cuda'. out: the run folder.
+        pretrained: train nothing, and take the networks that come with gconv (`pretrained.VARIANTS`).
 
     Raises:
         ValueError: for a setting that is out of range, by name.
@@ -55,6 +56,7 @@ class Settings:
     seeds: int = 4
     device: str = "cpu"
     out: Path = Path("runs/compare")
+    pretrained: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "seeds"):
@@ -63,6 +65,8 @@ class Settings:
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr takes a positive number, got {self.lr}")
         variants.check(self.variants)
+        if self.pretrained:
+            pretrained.check(self.model, self.variants, self.neighbors, self.size)
         try:
             if torch.empty(0, device=self.device).device.type not in ("cpu", "cuda"):
                 raise RuntimeError("it takes cpu or cuda")
@@ -93,19 +97,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One variant trained from one seed: its history, and its answers to the test images."""
+    """One variant trained from one seed: its history (none, if it came trained), its answers to the test images, and
+    the share of these that are right.
+    """
 
     variant: str
     seed: int
     history: tuple[Epoch, ...]
     predictions: Tensor
-
-    @property
-    def accuracy(self) -> float:
-        """Test accuracy after the last epoch, 0..1."""
-        found = self.history[-1].test_accuracy
-        assert found is not None
-        return found
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,17 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
         ValueError: for data, model or variants that do not exist or do not fit each other.
     """
     started = time.perf_counter()
-    images = data.load(settings.data, data_dir=settings.data_dir, size=settings.size, download=settings.download)
+    size = pretrained.SIZE if settings.pretrained else settings.size
+    images = data.load(settings.data, data_dir=settings.data_dir, size=size, download=settings.download)
+    images = pretrained.as_mnist(images) if settings.pretrained else images
     graph = grid_graph(images.size, settings.neighbors, device=settings.device)
-    mean, deviation = images.train_images.mean(), images.train_images.std()
-    train, test = ((part - mean) / deviation for part in (images.train_images, images.test_images))
-    for variant in settings.variants:  # what cannot be built is said before anything is trained
-        variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
-    networks: dict[str, Network] = {}
-    runs = []
-    for seed in range(settings.seeds):
-        for variant in settings.variants:
-            torch.manual_seed(seed)
-            network = variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
-            runs.append(
-                _train(network, seed, settings, (train, images.train_labels), (test, images.test_labels), progress)
-            )
-            networks.setdefault(variant, network)
-    rows = _measure(networks, runs, settings, (train, images.train_labels))
+    mean, deviation = pretrained.MOMENTS if settings.pretrained else images.moments()
+    train, test = (((part.tensors[0] - mean) / deviation, part.labels) for part in (images.train, images.test))
+    if settings.pretrained:
+        networks, runs = _ready(settings, test)
+    else:
+        networks, runs = _trained(settings, images, graph, train, test, progress)
+    rows = _measure(networks, runs, settings, train)
     return Comparison(
         settings,
         images,
@@ -177,7 +171,7 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
         tuple(rows),
         tuple(runs),
         networks,
-        lambda network: network.encode(test.to(settings.device)),
+        lambda network: network.encode(test[0].to(settings.device)),
         measure.machine(settings.device),
         measure.versions(),
         time.perf_counter() - started,
@@ -190,6 +184,30 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 Pair = tuple[Tensor, Tensor]
+Found = tuple[dict[str, Network], list[Run]]
+
+
+def _trained(
+    settings: Settings, images: data.ImageData, graph: Graph, train: Pair, test: Pair, progress: Progress | None
+) -> Found:
+    """The networks of the first seed, and all runs."""
+    for variant in settings.variants:  # what cannot be built is said before anything is trained
+        variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
+    networks: dict[str, Network] = {}
+    runs = []
+    for seed in range(settings.seeds):
+        for variant in settings.variants:
+            torch.manual_seed(seed)
+            network = variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
+            runs.append(_train(network, seed, settings, train, test, progress))
+            networks.setdefault(variant, network)
+    return networks, runs
+
+
+def _ready(settings: Settings, test: Pair) -> Found:
+    """The networks that come with gconv, and their answers."""
+    networks = {variant: pretrained.network(variant, settings.device) for variant in settings.variants}
+    return networks, [_answered(network, 0, (), settings, test) for network in networks.values()]
 
 
 def _train(network: Network, seed: int, settings: Settings, train: Pair, test: Pair, progress: Progress | None) -> Run:
@@ -214,9 +232,15 @@ def _train(network: Network, seed: int, settings: Settings, train: Pair, test: P
         device=settings.device,
         attach=attach,
     )
+    return _answered(network, seed, tuple(history), settings, test)
+
+
+def _answered(network: Network, seed: int, history: tuple[Epoch, ...], settings: Settings, test: Pair) -> Run:
+    network.module.eval()
     with torch.inference_mode():
-        answers = [network.module(inputs.to(settings.device)).argmax(1).cpu() for inputs, _ in test_loader]
-    return Run(network.variant, seed, tuple(history), torch.cat(answers))
+        parts = network.encode(test[0]).split(_TEST_BATCH)
+        answers = torch.cat([network.module(part.to(settings.device)).argmax(1).cpu() for part in parts])
+    return Run(network.variant, seed, history, answers, float((answers == test[1]).double().mean()))
 
 
 def _measure(networks: dict[str, Network], runs: Sequence[Run], settings: Settings, train: Pair) -> list[Row]:

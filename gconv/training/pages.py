@@ -38,13 +38,17 @@ def page(comparison: Comparison) -> report.Report:
     return report.Report(
         title=f"{settings.model} on a grid and on its graph",
         subtitle=f"{images.title}; {trained:,} training and {len(images.test_labels):,} test images, "
-        f"{_count(settings.epochs, 'epoch')}, {_count(settings.seeds, 'seed')}",
+        + (
+            "networks that come with gconv, trained on MNIST"
+            if settings.pretrained
+            else f"{_count(settings.epochs, 'epoch')}, {_count(settings.seeds, 'seed')}"
+        ),
         command=settings.command,
         settings=settings.as_json(),
         machine=comparison.machine,
         versions=comparison.versions,
         rows=tuple(_row(row) for row in comparison.rows),
-        curves=tuple(_curve(run) for run in comparison.runs),
+        curves=tuple(_curve(run) for run in comparison.runs if run.history),
         travels=_travels(comparison),
         filters=_filters(comparison),
         disagreements=_disagreements(comparison),

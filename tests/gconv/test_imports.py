@@ -5,7 +5,21 @@ import sys
 
 import pytest
 
-HEAVY = ("torch_geometric", "matplotlib", "sklearn", "ignite", "networkx", "pooch", "typer", "rich", "scipy", "jinja2")
+HEAVY = (
+    "torch_geometric",
+    "matplotlib",
+    "sklearn",
+    "ignite",
+    "networkx",
+    "pooch",
+    "typer",
+    "rich",
+    "scipy",
+    "jinja2",
+    "PIL",
+    "kornia",
+    "yaml",
+)
 
 
 @pytest.mark.parametrize("package", ["gconv", "grid_cnn", "gconv.data", "gconv.plotting"])

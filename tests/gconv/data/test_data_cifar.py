@@ -246,7 +246,6 @@ def test_the_instructions_are_few():
 
 
 def test_downloads(tmp_path, monkeypatch):
-    pytest.importorskip("pooch")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     served = tmp_path / "served"
     lay_out(served)

@@ -139,3 +139,17 @@ def test_the_real_files():
     assert mnist.train_images.std().item() == pytest.approx(0.3081, abs=5e-5)
     assert mnist.train_images.aminmax() == (0.0, 1.0)
     assert mnist.title == "MNIST: 70,000 handwritten digits of 28x28 pixels"
+
+
+def test_fashion_lies_in_a_folder_of_its_own(write_mnist, tmp_path: Path):
+    write_mnist()
+    (tmp_path / "MNIST").rename(tmp_path / "FashionMNIST")
+    fashion = data.load("fashion-mnist", data_dir=tmp_path)
+    assert fashion.name == "fashion-mnist"
+    assert fashion.title == "Fashion-MNIST: 22 articles of clothing, 28x28 pixels"
+    assert (fashion.classes[0], fashion.classes[7], fashion.classes[9]) == ("T-shirt/top", "Sneaker", "Ankle boot")
+    assert len(set(fashion.classes)) == fashion.num_classes == 10
+    with pytest.raises(MissingDataError, match="MNIST/raw"):
+        data.load("mnist", data_dir=tmp_path)
+    with pytest.raises(MissingDataError, match=r"FashionMNIST/raw: .*by hand from http://fashion-mnist\.s3"):
+        data.load("fashion-mnist", data_dir=tmp_path / "elsewhere")

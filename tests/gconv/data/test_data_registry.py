@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from gconv import data
 from gconv.data.optional import import_optional
@@ -16,19 +17,21 @@ ROOT = Path(data.__file__).resolve().parents[2]
 
 
 def test_names():
-    assert data.names() == ("digits", "mnist", "cifar10", "cifar100")
+    assert data.names() == ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100")
 
 
 @pytest.mark.parametrize(("given", "near"), [("mnst", "mnist"), ("MNIST", "mnist"), ("digit", "digits")])
 def test_an_unknown_name_close_to_one_is_guessed(given: str, near: str):
-    names = "digits, mnist, cifar10, cifar100"
+    names = "digits, mnist, fashion-mnist, cifar10, cifar100"
     with pytest.raises(ValueError, match=f"unknown data set '{given}'; did you mean '{near}'.*: {names}"):
         data.load(given)
 
 
 def test_an_unknown_name_close_to_none_is_answered_with_all():
-    names = "digits, mnist, cifar10, cifar100"
-    with pytest.raises(ValueError, match=rf"^unknown data set 'imagenet' \(there are: {names}\)$"):
+    names = "digits, mnist, fashion-mnist, cifar10, cifar100"
+    with pytest.raises(
+        ValueError, match=rf"^unknown data set 'imagenet' \(there are: {names}; or a folder of pictures\)$"
+    ):
         data.load("imagenet")
 
 
@@ -40,7 +43,7 @@ def test_an_impossible_size_is_refused(name: str, size):
 
 
 def test_importing_loads_none_of_the_optional_packages():
-    script = "import sys, gconv.data; print(sorted({'sklearn', 'pooch', 'matplotlib'} & set(sys.modules)))"
+    script = "import sys, gconv.data; print(sorted({'sklearn', 'PIL', 'scipy', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -59,15 +62,25 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch):
     assert str(caught.value) == expected
 
 
-def test_download_without_pooch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    hide(monkeypatch, "pooch")
-    with pytest.raises(ImportError, match=r'downloading a data set needs pooch.*pip install "gconv\[train\]"'):
-        data.load("mnist", data_dir=tmp_path, download=True)
+def test_pictures_without_pillow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    hide(monkeypatch, "PIL")
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(ImportError, match=r'reading pictures needs pillow.*pip install "gconv\[train\]"'):
+        data.read_picture(tmp_path / "a.png")
 
 
-def test_mnist_at_hand_needs_no_pooch(monkeypatch: pytest.MonkeyPatch, write_mnist):
-    hide(monkeypatch, "pooch")
+def test_mnist_at_hand_is_not_fetched(write_mnist):
     assert len(data.load("mnist", data_dir=write_mnist(), download=True).train_labels) == 12
+
+
+def test_parts_give_pictures_with_labels(write_mnist):
+    mnist = data.load_lazily("mnist", data_dir=write_mnist())
+    pictures, labels = mnist.train[[3, 0]]
+    assert torch.equal(pictures, mnist.train_images[[3, 0]])
+    assert labels.tolist() == [3, 0]
+    assert mnist.test.labels.tolist() == mnist.test_labels.tolist()
+    assert mnist.moments() == (float(mnist.train_images.mean()), float(mnist.train_images.std()))
+    assert mnist.skipped == ()
 
 
 def test_a_package_that_is_installed_but_broken_is_not_called_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
