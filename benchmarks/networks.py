@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import plain
+from benchmarks import plain_networks
 from benchmarks.harness import Options, Table, ratio, timed
 from benchmarks.showing import time_text
 from gconv.training.report import number_text
@@ -35,7 +35,7 @@ def twins(name: str) -> tuple[nn.Module, nn.Module]:
         ValueError: if they do not hold the same tensors in the same order.
     """
     torch.manual_seed(0)
-    ours, theirs = models.create(name, dropout=0.0), plain.NETS[name]()
+    ours, theirs = models.create(name, dropout=0.0), plain_networks.NETS[name]()
     weights, places = ours.state_dict(), theirs.state_dict()
     shapes = [[tuple(tensor.shape) for tensor in state.values()] for state in (weights, places)]
     if shapes[0] != shapes[1]:

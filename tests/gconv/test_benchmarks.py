@@ -35,7 +35,7 @@ from gconv.data.errors import DataError, MissingDataError
 QUIET = Options(quick=True, say=lambda _: None)
 MODULES = (
     *CLAIMS,
-    "plain",
+    "plain_networks",
     "harness",
     "contenders",
     "contest",
