@@ -40,6 +40,7 @@ CLAIMS = (
     "scale",
     "single_use",
     "imports",
+    "cora",
 )
 
 SLOW_SECONDS = 20.0  # a step that takes longer is measured once

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 try:
     import typer
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.table import Table
 except ImportError as error:  # the library itself needs none of them
@@ -62,7 +63,7 @@ def compare(
     variants: Annotated[
         str,
         typer.Option(
-            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma."
+            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma,spline."
         ),
     ] = "",
     neighbors: Annotated[int, typer.Option(help="Neighbours of a pixel in the graph: 4 or 8.")] = 8,
@@ -188,12 +189,22 @@ def list_models() -> None:
 
 
 @app.command("layers")
-def list_layers() -> None:
-    """List the graph layers with kind and reference."""
-    table = Table("layer", "kind", "reference")
+def list_layers(
+    kind: Annotated[str, typer.Option(help="Only these: spatial, spectral, pooling or normalisation.")] = "",
+) -> None:
+    """List the graph layers: equation, cost, whether a trained one transfers to another graph, reference."""
+    kinds = sorted({layer.kind for layer in gconv.layers()})
+    if kind and kind not in kinds:
+        raise ValueError(f"--kind is one of {', '.join(kinds)}; got {kind!r}")
+    table = Table("layer", "kind", "equation", "cost: multiply-adds a signal", "transfers", "reference", show_lines=True)
+    for column in table.columns:
+        column.overflow = "fold"
     for layer in gconv.layers():
-        table.add_row(layer.__name__, layer.kind, layer.reference)
-    Console().print(table)
+        if not kind or layer.kind == kind:
+            cells = (layer.kind, layer.equation, layer.cost, layer.transfers, layer.reference)
+            table.add_row(layer.__name__, *map(escape, cells))
+    console = Console()
+    (console if console.is_terminal else Console(width=240)).print(table)
 
 
 app.command()(bench)

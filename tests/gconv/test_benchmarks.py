@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch_geometric.nn as pyg
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,14 +24,16 @@ from benchmarks.contenders import Result, bit_equal, disagreement, step_of
 from benchmarks.edges import Edges, with_loops
 from benchmarks.floor import Product, floor_step
 from benchmarks.harness import CLAIMS, ROOT, Options
-from benchmarks.rows import GRID, ROWS, SINGLE, Target, linears, twins
+from benchmarks.rows import GRID, ROWS, SINGLE, Target, linears, theirs_of, twins
 from benchmarks.single import random_edges
 from gconv import grid_graph
 from gconv.bench import checkout
 from gconv.data.errors import DataError, MissingDataError
 
 QUIET = Options(quick=True, say=lambda _: None)
-MODULES = (*CLAIMS, "harness", "contenders", "contest", "edges", "floor", "rows", "showing", "single", "tables")
+MODULES = (
+    *CLAIMS, "harness", "contenders", "contest", "edges", "floor", "plain", "rows", "showing", "single", "tables",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -45,7 +46,7 @@ def test_examples_in_docstrings(name):
 
 def pyg_layer(row, width):
     """PyG's layer as the row makes it for PyG, and as PyG makes it by default, with the same weights."""
-    make = vars(pyg)[row.layer]
+    make = theirs_of(row)
     default = row.build(make, width, width)
     spared = row.build(lambda *arguments, **options: make(*arguments, **options, **row.pyg), width, width)
     spared.load_state_dict(default.state_dict())
@@ -139,7 +140,7 @@ def test_floor_does_the_products_and_no_others():
 def test_floor_has_the_products_of_pygs_layer(name):
     # PyG multiplies nodes by matrices as the equation does: its multiply-adds on nodes are those of the floor.
     row = ROWS[name]
-    layer = row.build(lambda *a, **o: vars(pyg)[row.layer](*a, **o, **row.pyg), 8, 8)
+    layer = row.build(lambda *a, **o: theirs_of(row)(*a, **o, **row.pyg), 8, 8)
     graph = grid_graph((4, 4))
     x = torch.randn(graph.num_nodes, 8)
     given = contest.arguments(row, row.edges(Edges.of(graph)))
