@@ -163,7 +163,7 @@ def _spline(size: int, name: str, settings: str, max_value: float, target: Targe
         dim=2,
         general=general,
         held=lambda i, o: 8 * o,
-        settings=f"{size}² functions of degree 1, mean, root weight{settings}; PyG's lacks pyg-lib: against plain torch",
+        settings=f"{size}² functions of degree 1, mean, root weight{settings}; PyG's lacks pyg-lib: here plain torch",
     )
 
 
@@ -233,6 +233,40 @@ _ALL = (
         kinks=True,
         held=lambda i, o: 12 * o,
         settings="3 stacks of 2 layers, shared weights",
+    ),
+    Row(
+        name="SG",
+        layer="SGConv",
+        build=lambda make, i, o: make(i, o, K=2),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        single=Target(pyg=1.2),
+        settings="K = 2, nothing cached",
+    ),
+    Row(
+        name="SSG",
+        layer="SSGConv",
+        build=lambda make, i, o: make(i, o, alpha=0.1, K=4),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        settings="K = 4, nothing cached",
+    ),
+    Row(
+        name="APPNP",
+        layer="APPNP",
+        build=lambda make, i, o: make(K=10, alpha=0.1),
+        products=lambda i, o: (),
+        target=Target(pyg=1.2),
+        pyg={"cached": True},
+        settings="K = 10, no product",
+    ),
+    Row(
+        name="MixHop",
+        layer="MixHopConv",
+        build=lambda make, i, o: make(i, o // 4, powers=[0, 1, 2, 3]),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        settings="powers 0 to 3, a quarter of the channels each",
     ),
     Row(
         name="FeaSt",
@@ -373,4 +407,4 @@ _ALL = (
 
 ROWS = {row.name: row for row in _ALL}
 GRID = tuple(name for name in ROWS if name != "MoNet 3")
-SINGLE = ("GCN", "SAGE", "Cheb 3", "GAT", "MoNet 3")
+SINGLE = ("GCN", "SAGE", "Cheb 3", "SG", "GAT", "MoNet 3")

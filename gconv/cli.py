@@ -63,7 +63,8 @@ def compare(
     variants: Annotated[
         str,
         typer.Option(
-            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma,spline."
+            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma,"
+            "spline, or a layer of your own as module:Class."
         ),
     ] = "",
     neighbors: Annotated[int, typer.Option(help="Neighbours of a pixel in the graph: 4 or 8.")] = 8,
@@ -196,7 +197,9 @@ def list_layers(
     kinds = sorted({layer.kind for layer in gconv.layers()})
     if kind and kind not in kinds:
         raise ValueError(f"--kind is one of {', '.join(kinds)}; got {kind!r}")
-    table = Table("layer", "kind", "equation", "cost: multiply-adds a signal", "transfers", "reference", show_lines=True)
+    table = Table(
+        "layer", "kind", "equation", "cost: multiply-adds a signal", "transfers", "reference", show_lines=True
+    )
     for column in table.columns:
         column.overflow = "fold"
     for layer in gconv.layers():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,8 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from grid_cnn.conv import check_channels
 
-if TYPE_CHECKING:
-    from gconv.layer import GraphLayer
-
+# A `gconv.layer.GraphLayer`, whose module imports this one.
+GraphLayer = Any
 # Channels of a node: a number for sources and targets alike, or of each; -1 for what the first call tells.
 Channels = int | tuple[int, int]
 OPEN = -1
@@ -76,7 +75,7 @@ def parameter(layer: GraphLayer, name: str, *shape: int) -> nn.Parameter:
     if OPEN not in shape:
         return nn.Parameter(torch.empty(shape))
     layer.open_shapes = {**layer.open_shapes, name: shape}
-    return UninitializedParameter()
+    return UninitializedParameter()  # pyright: ignore[reportReturnType]
 
 
 def draw(rule: Callable[[Tensor], Any], *of: nn.Linear | Tensor | None) -> None:

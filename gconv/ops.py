@@ -36,8 +36,8 @@ class GraphOps:
 
     Args:
         conv: 'directional' (a matrix for each offset: on a grid's graph exactly the grid's convolution), 'cheb',
-            'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma', 'spline', 'graph', 'gine', 'transformer', 'resgated'; or a function `(in_channels,
-            out_channels, K, bias=...)` that makes a layer.
+            'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma', 'spline', 'graph', 'gine', 'transformer',
+            'resgated'; or a function `(in_channels, out_channels, K, bias=...)` that makes a layer.
         K: the number of terms of every convolution; None for as many as the kernel has weights (k²).
         ndim: the number of axes that kernels and pools have.
         norm: what recipes normalise with: 'batch' (the grid's own), 'layer' (a whole graph), 'node', 'instance' or

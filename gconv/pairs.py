@@ -121,7 +121,7 @@ def pair_size(layer: str, source: Tensor, target: Tensor | None, size: Size, row
     """
     if size is not None and len(size) != 2:
         raise ValueError(f"{layer}: size is (number of sources, number of targets), got {size!r}")
-    given = (None, rows) if size is None else (size[0], rows if size[1] is None else size[1])
+    given = (None, rows if target is None else None) if size is None else size
     found: list[int] = []
     for end, x, count in zip(("source", "target"), (source, target), given, strict=True):
         if x is None and count is None:

@@ -141,7 +141,8 @@ def _with_graphs(graph: Graph, held: Any) -> Graph:
 
 def _between(edge_index: Tensor, layer: str, size: tuple[int, int]) -> Between:
     """Checked edges from sources to targets."""
-    checked = Graph(edge_index, max(*size, 1))
+    most = int(edge_index.max()) + 1 if edge_index.numel() else 1
+    checked = Graph(edge_index, max(*size, most))
     for row, (end, count) in enumerate(zip(("source", "target"), size, strict=True)):
         beyond = (checked.edge_index[row] >= count).nonzero()
         if beyond.numel():

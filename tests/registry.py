@@ -24,6 +24,39 @@ def _network(wide: int, hidden: int, narrow: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(wide, hidden), nn.Tanh(), nn.Linear(hidden, narrow))
 
 
+class Differences(gconv.MessagePassing):
+    """A user's own layer: what differs along the edges, and its spread."""
+
+    kind = "spatial"
+
+    def __init__(self, aggr: str | list[str]) -> None:
+        super().__init__(aggr=aggr)
+        self.in_channels = CHANNELS
+        self.lin = nn.Linear(CHANNELS, 4)
+
+    def forward(self, x: Tensor, edge_index: object = None) -> Tensor:
+        return self.propagate(edge_index, x=self.lin(x), own=x)
+
+    def message(self, x_i: Tensor, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:
+        moved = (x_j - x_i).tanh()
+        return moved if edge_weight is None else edge_weight[:, None] * moved
+
+    def update(self, inputs: Tensor, own: Tensor) -> Tensor:
+        return torch.cat([inputs, own], -1)
+
+
+class Weighted(gconv.MessagePassing):
+    """A user's own layer that leaves all to the engine: weighted rows, their mean."""
+
+    def __init__(self, aggr: str) -> None:
+        super().__init__(aggr=aggr)
+        self.in_channels = CHANNELS
+        self.lin = nn.Linear(CHANNELS, 4)
+
+    def forward(self, x: Tensor, edge_index: object = None) -> Tensor:
+        return self.propagate(edge_index, x=self.lin(x), edge_weight=None)
+
+
 @dataclass(frozen=True)
 class Row:
     """A layer and what holds for it."""
@@ -268,6 +301,13 @@ ROWS = (
         forms=("fused", "gather", "portable"),
     ),
     Row("SAGE max", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="max"), forms=("gather", "portable")),
+    Row("SAGE LSTM", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="lstm"), translates=None),  # reads edges in their order
+    Row("SAGE median, projected", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="median", project=True, bias=False)),
+    Row("SAGE deviation", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="std")),
+    Row("SAGE softmax, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="softmax", root_weight=False)),
+    Row("own: differences", lambda: Differences("sum"), forms=("gather", "portable")),
+    Row("own: differences, two ways", lambda: Differences(["mean", "max"])),
+    Row("own: weighted mean", lambda: Weighted("mean"), forms=("gather", "portable")),
     Row("SAGE min, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="min", root_weight=False), forms=("gather",)),
     Row(
         "GridPool overlapping, padded, rounded up",

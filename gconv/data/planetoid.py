@@ -1,9 +1,9 @@
 """Citation graphs in the layout of Planetoid, with the public split: Cora, CiteSeer, PubMed.
 
-`DIR/Cora/raw` or `DIR/planetoid/Cora/raw` holds eight files `ind.cora.*`: features of the labelled training nodes (`x`),
-of all nodes but those of the test (`allx`) and of the test (`tx`), one-hot labels of the same (`y`, `ally`, `ty`), the
-neighbours (`graph`), and where the test's rows belong (`test.index`, text). All others are pickles, and are read
-without running what is in them (`gconv.data.pickles`).
+`DIR/Cora/raw` or `DIR/planetoid/Cora/raw` holds eight files `ind.cora.*`: features of the labelled training nodes
+(`x`), of all nodes but those of the test (`allx`) and of the test (`tx`), one-hot labels of the same (`y`, `ally`,
+`ty`), the neighbours (`graph`), and where the test's rows belong (`test.index`, text). All others are pickles, and are
+read without running what is in them (`gconv.data.pickles`).
 
 Edges go both ways, once, without loops: Cora has 2,708 nodes, 10,556 edges, 1,433 features and 7 classes. Of the public
 split 20 nodes a class train, the 500 after them validate, the 1,000 of `test.index` test. Nodes that no file describes
@@ -14,7 +14,8 @@ Reference: Yang, Cohen and Salakhutdinov, Revisiting semi-supervised learning wi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,13 @@ NAMES = ("Cora", "CiteSeer", "PubMed")
 _VALIDATION = 500
 
 
-def _matrix_calls() -> dict[tuple[str, str], Callable[[], Any]]:
-    return {(module, "csr_matrix"): Held for module in ("scipy.sparse.csr", "scipy.sparse._csr")}
-
-
-PLANETOID = Kind(
-    "Planetoid",
-    frozenset({"i4", "i8", "f4", "f8"}),
-    {("collections", "defaultdict"): dict, ("__builtin__", "list"): list, ("builtins", "list"): list, **_matrix_calls()},
-)
+_CALLS: dict[tuple[str, str], Callable[[], Any]] = {
+    ("collections", "defaultdict"): dict,
+    ("__builtin__", "list"): list,
+    ("scipy.sparse.csr", "csr_matrix"): Held,
+    ("scipy.sparse._csr", "csr_matrix"): Held,  # as newer versions of scipy write it
+}
+PLANETOID = Kind("Planetoid", frozenset({"i4", "i8", "f4", "f8"}), _CALLS)
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,10 @@ class CitationGraph:
 
     def row_normalized(self) -> Tensor:
         """The features with every row divided by its sum, sparse as well; empty rows stay empty."""
-        crow, values = self.features.crow_indices(), self.features.values()
+        crow, columns, values = self.features.crow_indices(), self.features.col_indices(), self.features.values()
         own = torch.repeat_interleave(torch.arange(len(crow) - 1), crow.diff())
         sums = values.new_zeros(len(crow) - 1).index_add(0, own, values)
-        scaled = values / torch.where(sums == 0, 1, sums)[own]
-        return torch.sparse_csr_tensor(crow, self.features.col_indices(), scaled, self.features.shape, check_invariants=False)
+        return _csr(crow, columns, values / torch.where(sums == 0, 1, sums)[own], self.features.shape)
 
     def masked_labels(self, nodes: Tensor) -> Tensor:
         """The labels of these nodes, and -100 elsewhere, which `cross_entropy` leaves out."""
@@ -114,7 +112,7 @@ def load_planetoid(name: str, data_dir: str | Path) -> CitationGraph:
     return CitationGraph(
         name,
         _graph(folder / f"{stem}.graph", lists, nodes),
-        features.to_sparse_csr(),
+        _sparse(features),
         labels,
         torch.arange(first),
         torch.arange(first, first + _VALIDATION),
@@ -130,7 +128,8 @@ def _folder(name: str, data_dir: Path) -> Path:
     parts = ("x", "allx", "tx", "y", "ally", "ty", "graph", "test.index")
     missing = [part for part in parts if not (folder / f"ind.{name.lower()}.{part}").is_file()]
     if missing:
-        raise MissingDataError(f"{folder} has no ind.{name.lower()}.{' or .'.join(missing)}; copy all eight files there")
+        files = ", ".join(f"ind.{name.lower()}.{part}" for part in missing)
+        raise MissingDataError(f"{folder} has no {files}; copy all eight files there")
     return folder
 
 
@@ -142,10 +141,24 @@ def _matrix(path: Path) -> Tensor:
         raise DataError(f"{path}: expected a scipy CSR matrix, found {type(found).__name__}; copy the file again")
     offsets, columns, values, shape = (found.state[name] for name in wanted)
     try:
-        matrix = torch.sparse_csr_tensor(offsets, columns, values.float(), shape, check_invariants=True)
+        return _csr(offsets, columns, values.float(), shape).to_dense()
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: its parts make no CSR matrix ({str(error).splitlines()[0]}); copy it again") from error
-    return matrix.to_dense()
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: its parts make no CSR matrix ({reason}); copy it again") from error
+
+
+def _sparse(features: Tensor) -> Tensor:
+    """Dense features as a sparse CSR tensor."""
+    rows, columns = features.nonzero().T
+    offsets = torch.bincount(rows, minlength=len(features)).cumsum(0)
+    return _csr(torch.cat([offsets.new_zeros(1), offsets]), columns, features[rows, columns], features.shape)
+
+
+def _csr(offsets: Tensor, columns: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
+    """A sparse CSR tensor, checked, without torch's notice that its kind is new."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        return torch.sparse_csr_tensor(offsets, columns, values, tuple(shape), check_invariants=True)
 
 
 def _labels(path: Path) -> Tensor:

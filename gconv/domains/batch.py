@@ -138,8 +138,8 @@ def batch_graphs(graphs: Sequence[Graph]) -> Graph:
     weight = None
     if any(graph.edge_weight is not None for graph in graphs):
         weight = torch.cat([_weights(graph, device) for graph in graphs])
-    rest = {name: _together(name, graphs) for name in ("edge_attr", "pos")}
-    return Graph(index, int(nodes.sum()), weight, **rest, batch=batch, num_graphs=int(counts.sum()))
+    attributes, pos = (_together(name, graphs) for name in ("edge_attr", "pos"))
+    return Graph(index, int(nodes.sum()), weight, attributes, pos, batch=batch, num_graphs=int(counts.sum()))
 
 
 def _weights(graph: Graph, device: torch.device) -> Tensor:
@@ -182,10 +182,7 @@ def unbatch(graph: Graph) -> list[Graph]:
             raise ValueError(f"graph {place} of {graph.num_graphs} has no node")
         number[nodes] = torch.arange(len(nodes), device=nodes.device)
         kept = (graph.batch[graph.edge_index[0]] == place).nonzero().squeeze(1)
-        of_edges = {
-            name: None if tensor is None else tensor[kept]
-            for name, tensor in (("edge_weight", graph.edge_weight), ("edge_attr", graph.edge_attr))
-        }
+        weight, attributes = (None if t is None else t[kept] for t in (graph.edge_weight, graph.edge_attr))
         pos = None if graph.pos is None else graph.pos[nodes]
-        found.append(Graph(number[graph.edge_index[:, kept]], len(nodes), **of_edges, pos=pos))
+        found.append(Graph(number[graph.edge_index[:, kept]], len(nodes), weight, attributes, pos))
     return found

@@ -75,9 +75,9 @@ class Graph:
         if self.num_nodes is None:
             largest = int(self.edge_index.max()) + 1 if self.edge_index.numel() else 0
             object.__setattr__(self, "num_nodes", largest if self.pos is None else self.pos.shape[0])
+        check_graphs(self)
         if self.batch is not None:
             object.__setattr__(self, "batch", self.batch.long())
-        check_graphs(self)
         if self.num_graphs is None:
             object.__setattr__(self, "num_graphs", 1 if self.batch is None else int(self.batch.max()) + 1)
         structure = Structure(self.edge_index[0], self.edge_index[1], self.num_nodes, self.num_nodes)

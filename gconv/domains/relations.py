@@ -17,7 +17,8 @@ class Relations:
 
     Attributes:
         structure: the edges. types: `(E,)`, whole numbers from 0.
-        used: the types that edges have, in order, `(U,)`; without edges type 0. ranks: each edge's place among them, `(E,)`.
+        used: the types that edges have, in order, `(U,)`; without edges type 0.
+        ranks: each edge's place among them, `(E,)`.
         pair: for each edge its place among the different (type, target), type by type.
         pair_targets: the targets of those. sizes: how many of them each used type has.
     """

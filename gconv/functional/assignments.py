@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gconv.domains.structure import Structure, constant
 from gconv.functional.kernels import kind_sum
+from gconv.functional.propagate import portable
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +62,16 @@ def assigned_sum(
     tensor([7.])
     """
     return kind_sum(x, assignment.forth, assignment.back, assignment.weight, matrices, form=form, choices=choices)
+
+
+def unsorted_sum(x: Tensor, edges: Structure, values: Tensor, indices: Tensor, matrices: Tensor) -> Tensor:
+    """The same without a plan, products before sums: for entries that are not known before a compiler traces.
+
+    Args:
+        values, indices: weights and kernels of every edge, `(E, entries of an edge)`.
+    """
+    count, cin, cout = matrices.shape
+    products = (x @ matrices.transpose(0, 1).reshape(cin, count * cout)).reshape(x.shape[0], -1, cout)
+    source, target = edges.source[:, None] * count + indices, edges.target.repeat_interleave(values.shape[1])
+    entries = Structure(source.flatten(), target, edges.num_sources * count, edges.num_targets)
+    return portable(products, entries, values.flatten().to(products.dtype))

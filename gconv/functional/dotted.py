@@ -21,6 +21,9 @@ from gconv.functional.explicit import differentiable, dot_scores, features_weigh
 from gconv.functional.rows import bags, dots
 from gconv.functional.softmax import Edges, Mixer, blocks, exponentials, largest
 
+# Up to so many features an edge, they are taken one by one: each is a pass over whole rows of scores.
+_FEW = 6
+
 
 class _Features:
     """What edges hold, f `(E, D)`, beside tables `(E, W)` of scores: W = b · H, signal by signal."""
@@ -42,12 +45,21 @@ class _Features:
     def dots(self, u: Tensor) -> Tensor:
         """<u[t], f_e> an edge: `(b, H, T, D)` to `(E, W)`."""
         width = u.shape[0] * u.shape[1]
+        if u.shape[-1] <= _FEW:
+            own = u.permute(3, 2, 0, 1).reshape(u.shape[-1], -1, width)
+            scores = self.f.new_zeros(len(self.f), width)
+            for column, values in zip(self.f.split(1, 1), own, strict=True):
+                scores.addcmul_(values.index_select(0, self.edges.target), column)
+            return scores
         found = dots(self.f, u.reshape(-1, u.shape[-1]), *self._rows(width))
         return found.view(width, -1).t().contiguous()
 
     def forth(self, weights: Tensor, heads: int) -> Tensor:
         """Σ_e w_e f_e at the targets: `(E, W)` to `(b, H, T, D)`."""
         width = weights.shape[1]
+        if self.f.shape[1] <= _FEW:
+            sums = [self.edges.into_targets(weights * column) for column in self.f.split(1, 1)]
+            return torch.stack(sums, -1).view(-1, width // heads, heads, len(sums)).permute(1, 2, 0, 3)
         found = bags(self.f, *self._rows(width), weights.t().reshape(-1))
         return found.view(width // heads, heads, self.edges.num_targets, -1)
 
@@ -146,8 +158,8 @@ def _dot_backward(
         factors = inverse.view(-1, own.shape[0], heads).permute(1, 2, 0)[..., None]
         scaled = dy[part].transpose(1, 2).to(exact) * factors
         slopes = mixer.dots(values, scaled)
-        if features is not None and along is not None:
-            scaled_sums = dz[part].transpose(1, 2).to(exact) * factors
+        scaled_sums = None if features is None else dz[part].transpose(1, 2).to(exact) * factors
+        if features is not None and scaled_sums is not None:
             slopes += features.dots(scaled_sums)
         slopes *= powers
         means = edges.into_targets(slopes).mul_(inverse)
@@ -155,7 +167,7 @@ def _dot_backward(
         dq[part] = mixer.forth(near, slopes).transpose(1, 2)
         dk[part] = mixer.back(own, slopes.index_select(0, to_columns)).transpose(1, 2)
         dv[part] = mixer.back(scaled, powers.index_select(0, to_columns)).transpose(1, 2)
-        if features is not None and along is not None:
+        if features is not None and along is not None and scaled_sums is not None:
             du[part] = features.forth(slopes, heads).transpose(1, 2)
             if need_features:
                 df += features.back(along, slopes) + features.back(scaled_sums, powers)

@@ -119,7 +119,8 @@ def _gated_backward(
     for part in blocks(own, source.numel()):
         gates, values = made(own[part], near[part], edge, exact)
         dy = enter(grad[part], exact).index_select(0, target)
-        slopes = torch.ops.aten.sigmoid_backward.grad_input(values.mul_(dy), gates, grad_input=values)
+        slopes = values.mul_(dy)
+        torch.ops.aten.sigmoid_backward.grad_input(slopes, gates, grad_input=slopes)
         through = dy.mul_(gates)
         leave(edges.into_targets(slopes), down[part])
         leave(edges.into_sources(slopes), dnear[part, :, :channels])
@@ -145,7 +146,7 @@ def _gradients(ctx, grad: Tensor):
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
         structure = Structure(edges[0].long(), edges[1].long(), near.shape[1], own.shape[1])
         message = _message(torch.sigmoid)
-        gradients = differentiable(lambda *ends: steps(message, *ends, structure), (own, near, edge), grad)
+        gradients = differentiable(lambda k, qv, rp: steps(message, k, qv, rp, structure), (own, near, edge), grad)
     else:
         need = edge is not None and ctx.needs_input_grad[2]
         down, dnear, dedge = _gated_backward(grad, own, near, edge, need, *edges)
@@ -179,7 +180,7 @@ def gated_sum(
     >>> gated_sum(torch.zeros(1, 3, 1), near, None, structure, nn.Sigmoid())[0, 2]
     tensor([3.])
     """
-    plain = type(act) is nn.Sigmoid and not has_hooks(act)
+    plain = isinstance(act, nn.Sigmoid) and type(act) is nn.Sigmoid and not has_hooks(act)
     able = ("fused",) * (plain and aggr in ("add", "sum")) + sum_forms(own.device)
     why = "no gate is stored" if able[0] == "fused" else "not a sum of channels under a sigmoid"
     chosen = pick(form, able, able[0], why, choices, f"{aggr} of {own.shape[2]} gated channels")

@@ -95,6 +95,7 @@ def series(
     Raises:
         ValueError: for a form that cannot run here.
 
+    >>> import torch
     >>> from gconv import Graph
     >>> path = Graph(torch.tensor([[0, 1], [1, 2]]))
     >>> series(torch.tensor([[1.0], [0.0], [0.0]]), path.plan.adjacency(), (1.0, 2.0, 4.0)).flatten()

@@ -65,9 +65,7 @@ class DiffusionConv(GraphLayer):
         super().__init__()
         check_channels(in_channels, in_channels if out_channels is None else out_channels)
         if isinstance(hops, bool) or not isinstance(hops, int) or hops < 1:
-            raise ValueError(
-                f"DiffusionConv: hops, how many lengths of walks, is a whole number >= 1; got {hops!r}"
-            )
+            raise ValueError(f"DiffusionConv: hops, how many lengths of walks, is a whole number >= 1; got {hops!r}")
         self.in_channels, self.hops, self.act = in_channels, hops, act
         self.out_channels = hops * in_channels if out_channels is None else out_channels
         self.weight = nn.Parameter(torch.empty(hops, in_channels))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gconv.functional.edgewise import Reduction, check_reduction
 from gconv.functional.polynomial import polynomial
+from gconv.functional.recurrent import next_state
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends
 from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
@@ -98,15 +99,13 @@ class GatedGraphConv(GraphLayer):
                 gates, last = (rnn.bias_ih + rnn.bias_hh)[: 2 * width], (rnn.bias_hh[-width:], rnn.bias_ih[-width:])
                 bias = torch.cat([gates, *last])
             found = polynomial(state, operator, both, bias, edge_weight=edge_weight)
-            gates, own, new = found.split([2 * width, width, width], -1)
         else:
             arrived = weighted_reduction(state @ weight, ends, self.aggr)
             into = F.linear(arrived, rnn.weight_ih, rnn.bias_ih if rnn.bias else None)
             kept = F.linear(state, rnn.weight_hh, rnn.bias_hh if rnn.bias else None)
-            gates, own, new = into[..., : 2 * width] + kept[..., : 2 * width], kept[..., -width:], into[..., -width:]
-        reset, update = gates.sigmoid().chunk(2, -1)
-        fresh = torch.addcmul(new, reset, own).tanh()
-        return torch.lerp(fresh, state.to(fresh.dtype), update)
+            gates = into[..., : 2 * width] + kept[..., : 2 * width]
+            found = torch.cat([gates, kept[..., -width:], into[..., -width:]], -1)
+        return next_state(found, state.to(found.dtype))
 
     def extra_repr(self) -> str:
         return f"{self.out_channels}, num_layers={self.num_layers}"

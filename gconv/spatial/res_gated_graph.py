@@ -15,7 +15,7 @@ Residual gated graph ConvNets (2017), equation 11.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -118,13 +118,13 @@ class ResGatedGraphConv(GraphLayer):
         assert target is not None
         more = self.edge_dim or 0
         near = [_of_nodes(lin, more) for lin in (self.lin_query, self.lin_value)]
-        here = [_of_nodes(self.lin_key, more)]
+        here: list[tuple[Tensor, Tensor | None]] = [_of_nodes(self.lin_key, more)]
         here += [(self.lin_skip.weight, self.bias)] if self.lin_skip is not None else []
         widths = [2 * self.out_channels, self.out_channels, *[self.out_channels] * (self.lin_skip is not None)]
         if ends.paired:
             sides, (key, *own) = _side_by_side(source, near), _side_by_side(target, here).split(widths[1:], -1)
         else:
-            sides, key, *own = _side_by_side(source, near + here).split(widths, -1)
+            sides, key, *own = _side_by_side(source, [*near, *here]).split(widths, -1)
         along = None
         if self.edge_dim is not None:
             features = self.edge_features(ends.graph, edge_attr, more, source.dtype)
@@ -148,7 +148,7 @@ def _of_nodes(lin: nn.Linear, more: int) -> tuple[Tensor, Tensor]:
     return lin.weight[:, : lin.in_features - more], lin.bias
 
 
-def _side_by_side(x: Tensor, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+def _side_by_side(x: Tensor, parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
     """What several linear maps make of the same signals, in one product."""
     biases = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in parts]
     return F.linear(x, torch.cat([weight for weight, _ in parts]), torch.cat(biases))

@@ -25,7 +25,7 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
 from gconv.domains.structure import Structure
-from gconv.functional.assignments import Assignment, assigned_sum
+from gconv.functional.assignments import Assignment, assigned_sum, unsorted_sum
 from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
@@ -147,6 +147,7 @@ class SplineConv(GraphLayer):
         ends = self.ends(x, edge_index, size=size)
         source, graph = ends.lift(ends.source), ends.graph
         attributes = self.edge_features(graph, edge_attr, self.dim, source.dtype)
+        graph.plan.mean_weights(source.dtype)  # of the graph of the call: a compiled one with other features reads them
         own = not attributes.requires_grad
         if own and edge_attr is not None and edge_attr is not graph.edge_attr:
             own = not torch.compiler.is_compiling()
@@ -192,8 +193,11 @@ class SplineConv(GraphLayer):
             key = "spline basis", self._sizes, self._opens, self.degree, self.max_value, self.aggr == "mean", x.dtype
             assignment = graph.plan.keep(key, lambda: self._assignment(graph, ends.structure, x.dtype))
             return assigned_sum(x, assignment, self.weight, form=chosen, choices=choices)
-        weight = dense_basis(*self.basis(attributes), self.K)
-        weight = weight * graph.plan.mean_weights(x.dtype)[:, None] if self.aggr == "mean" else weight
+        values, indices = self.basis(attributes)
+        values = values * graph.plan.mean_weights(x.dtype)[:, None] if self.aggr == "mean" else values
+        if torch.compiler.is_compiling():
+            return unsorted_sum(x, ends.structure, values, indices, self.weight)
+        weight = dense_basis(values, indices, self.K)
         return kernel_sum(x, ends.structure, weight, self.weight, form=chosen, choices=choices)
 
     def _assignment(self, graph: Graph, structure: Structure, dtype: torch.dtype) -> Assignment:

@@ -161,7 +161,7 @@ class TransformerConv(GraphLayer):
 
 def _side_by_side(x: Tensor, linears: list[nn.Linear]) -> tuple[Tensor, ...]:
     """What several linear layers make of the same signals, in one product."""
-    biases = [lin.bias for lin in linears]
+    biases = tuple(lin.bias for lin in linears)
     bias = torch.cat(biases) if biases[0] is not None else None
-    found = F.linear(x, torch.cat([lin.weight for lin in linears]), bias)
+    found = F.linear(x, torch.cat(tuple(lin.weight for lin in linears)), bias)
     return found.split([lin.out_features for lin in linears], -1)

@@ -32,7 +32,8 @@ class APPNP(GraphLayer):
         alpha: α, the share of the signal itself in every step, from 0 to 1.
         dropout: the probability with which an entry of S is left out, in training.
         cached: taken for PyG's sake; plans are always kept.
-        add_self_loops: give every node a loop that it lacks. normalize: scale by degrees; else the raw weights are used.
+        add_self_loops: give every node a loop that it lacks.
+        normalize: scale by degrees; else the raw weights are used.
 
     Raises:
         ValueError: for K < 0, an α or a dropout that is no share, or a signal that does not fit.

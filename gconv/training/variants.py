@@ -54,8 +54,8 @@ class Network:
 def names() -> tuple[str, ...]:
     """The variants that `build` knows, in the order of the table.
 
-    >>> names()
-    ('grid', 'directional', 'cheb', 'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma', 'spline', 'linear', 'mlp')
+    >>> names()[:4]
+    ('grid', 'directional', 'cheb', 'monet')
     """
     return ("grid", "directional", *FAMILIES, *_BASELINES)
 
@@ -93,7 +93,8 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
     """Make one variant of a recipe, with freshly drawn weights.
 
     Args:
-        variant: one of `names()`, or 'module:Class' (`own_layer`). recipe: one of `models.names()`. graph: the grid's graph; its grid is the grid's.
+        variant: one of `names()`, or 'module:Class' (`own_layer`). recipe: one of `models.names()`. graph: the grid's
+            graph; its grid is the grid's.
 
     Raises:
         ValueError: for unknown names, or a recipe that does not fit the grid.
@@ -136,7 +137,7 @@ def own_layer(variant: str) -> Callable[..., Layer]:
         near = difflib.get_close_matches(name, vars(module))
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"variant {variant!r}: the module {place!r} has no {name or 'class of an empty name'}{hint}")
-    build = vars(module)[name]
+    build: Any = vars(module)[name]
     if isinstance(build, type) and not issubclass(build, Layer):
         raise ValueError(
             f"variant {variant!r}: {name} is no layer on a graph; subclass gconv.MessagePassing, or gconv.GraphLayer"
@@ -149,7 +150,8 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     def make(in_channels: int, out_channels: int, K: int, *, bias: bool = True, **options: Any) -> Layer:
         given = {"K": K, "bias": bias}
         fitting = {key: value for key, value in given.items() if takes_all or key in taken}
-        return build(in_channels, out_channels, **fitting, **options)
+        made: Any = build(in_channels, out_channels, **fitting, **options)
+        return made
 
     make.__name__ = name
     return make

@@ -1,4 +1,4 @@
-"""What layers on weights, features and types of edges do beside PyG's numbers: one-hot signals, coefficients, errors."""
+"""Layers on weights, features and types of edges, beside PyG's numbers: one-hot signals, coefficients, errors."""
 
 import pytest
 import torch
@@ -28,10 +28,8 @@ def test_one_hot_signals(options, places):
     found, expected = layer(x, edge_index, types), original(x, edge_index, types)
     assert_equal(found, expected)
     weights = torch.randn_like(found)
-    gradients = (
-        torch.autograd.grad((y * weights).sum(), m.weight)[0] for y, m in ((found, layer), (expected, original))
-    )
-    assert_equal(*gradients)
+    both = (found, layer), (expected, original)
+    assert_equal(*(torch.autograd.grad((y * weights).sum(), module.weight)[0] for y, module in both))
     dense = torch.eye(width, dtype=torch.float64)[torch.arange(nodes) if x is None else x]
     if "max" not in options.values():  # the largest product is not the product of the largest
         assert_equal(layer(dense, edge_index, types), found)
@@ -111,6 +109,17 @@ def test_large_scores_do_not_overflow(size):
     torch.testing.assert_close(y, original(x, edge_index, features), rtol=1e-3, atol=1e-3 * size)
 
 
+@pytest.mark.parametrize("width", [1, 6, 7, 20])
+def test_few_features_and_many(width):
+    layer, original = twins(lambda lib: lib.TransformerConv(5, 3, heads=2, edge_dim=width))
+    edge_index, _, nodes = GRAPHS["directed"]
+    x, features = exact((torch.randn(nodes, 5), torch.randn(edge_index.shape[1], width)))
+    found = value_and_gradients(layer.double(), x, (edge_index, features), [features])
+    theirs = value_and_gradients(original.double(), x, (edge_index, features), [features])
+    for value, expected in zip(found, theirs, strict=True):
+        assert_equal(value, expected)
+
+
 def test_many_blocks_are_few():
     """So many signals that they are worked on in several blocks."""
     graph = grid_graph((12, 12))
@@ -120,6 +129,7 @@ def test_many_blocks_are_few():
         gconv.GINEConv(nn.Linear(32, 4), edge_dim=2),
         gconv.TransformerConv(5, 8, heads=8, edge_dim=2),
         gconv.RGCNConv(5, 16, 40, num_blocks=1),
+        gconv.GatedGraphConv(32, 2),
     ):
         x = torch.randn(40, 144, 32 if isinstance(layer, gconv.GINEConv) else 5)
         whole = value_and_gradients(layer.double(), x.double().requires_grad_(), (graph,), [])
@@ -129,14 +139,14 @@ def test_many_blocks_are_few():
 
 def test_double_backward_of_the_steps():
     graph = grid_graph((3, 4))
+    learned = graph.having(edge_weight=torch.rand(graph.num_edges).double().requires_grad_())
     for layer in (
-        gconv.GINEConv(nn.Linear(3, 2), edge_dim=2, aggr="mean"),
-        gconv.GraphConv(3, 2, "max"),
-        gconv.ResGatedGraphConv(3, 2, torch.tanh),
+        gconv.GINEConv(nn.Linear(3, 2), edge_dim=2, aggr="mean").double(),
+        gconv.GraphConv(3, 2, "max").double(),
+        gconv.ResGatedGraphConv(3, 2, torch.tanh).double(),
     ):
         (x,) = exact((torch.randn(2, 12, 3),))
-        learned = graph.having(edge_weight=torch.rand(graph.num_edges).double().requires_grad_())
-        assert torch.autograd.gradgradcheck(lambda x, layer=layer.double(): layer(x, learned), (x,), fast_mode=True)
+        assert torch.autograd.gradgradcheck(lambda x, layer=layer: layer(x, learned), (x,), fast_mode=True)
 
 
 @pytest.mark.parametrize("form", ["fused", "gather", "portable", "sparse"])
@@ -184,9 +194,10 @@ def test_bad_calls_are_named():
     edge_index, types, nodes = typed()
     x, count = torch.randn(nodes, 5), edge_index.shape[1]
     wide = torch.randn(count, 4)
+    attentive, blocked = gconv.TransformerConv(5, 7, edge_dim=3), gconv.RGCNConv(nodes, 6, 4, num_blocks=3)
     for message, call in (
-        (r"needs edge_attr \(E, 3\)", lambda: gconv.TransformerConv(5, 7, edge_dim=3)(x, edge_index)),
-        (rf"edge_attr has shape \({count}, 3\) here", lambda: gconv.TransformerConv(5, 7, edge_dim=3)(x, edge_index, wide)),
+        (r"needs edge_attr \(E, 3\)", lambda: attentive(x, edge_index)),
+        (rf"edge_attr has shape \({count}, 3\) here", lambda: attentive(x, edge_index, wide)),
         ("made without edge_dim.*pass edge_dim=4", lambda: gconv.TransformerConv(5, 7)(x, edge_index, wide)),
         ("made without edge_dim.*pass edge_dim=4", lambda: gconv.ResGatedGraphConv(5, 7)(x, edge_index, wide)),
         (r"needs edge_attr \(E, 5\)", lambda: gconv.GINEConv(nn.Linear(5, 7))(x, edge_index)),
@@ -198,7 +209,7 @@ def test_bad_calls_are_named():
         (rf"edge_type has shape \({count},\) here", lambda: gconv.RGCNConv(5, 7, 4)(x, edge_index, types[1:])),
         ("a whole number an edge; got", lambda: gconv.RGCNConv(5, 7, 4)(x, edge_index, types.float())),
         ("places of ones go from 0 to 4", lambda: gconv.RGCNConv(5, 7, 4)(torch.arange(nodes), edge_index, types)),
-        ("with num_blocks takes signals of numbers", lambda: gconv.RGCNConv(nodes, 6, 4, num_blocks=3)(None, edge_index, types)),
+        ("with num_blocks takes signals of numbers", lambda: blocked(None, edge_index, types)),
         ("reads the targets' signal too", lambda: gconv.TransformerConv(5, 7)((x, None), edge_index)),
         ("reads the targets' signal too", lambda: gconv.ResGatedGraphConv(5, 7)((x, None), edge_index)),
         ("of which x_source may be None", lambda: gconv.RGCNConv(5, 7, 4)((x, None), edge_index, types)),

@@ -129,53 +129,36 @@ SOURCES, TARGETS = 9, 6
 
 
 class Pair(nn.Module):
-    """A layer of two tensors."""
+    """A layer of two tensors; one by one where it takes single signals alone."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, one_by_one=False):
         super().__init__()
-        self.layer = layer
+        self.layer, self.one_by_one = layer, one_by_one
 
     def forward(self, source, target, *arguments):
+        if self.one_by_one:
+            return torch.stack([self.layer(pair, *arguments) for pair in zip(source, target, strict=True)])
         return self.layer((source, target), *arguments)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", PAIRS)
+PAIR_CASES = [(name, False) for name in PAIRS] + [(name, True) for name in PAIRS if PAIRS[name][0] == WEIGHTS]
+
+
+@pytest.mark.parametrize(("name", "weighted"), PAIR_CASES)
 def test_pairs(name, weighted):
     kind, make = PAIRS[name]
-    if weighted and kind != WEIGHTS:
-        pytest.skip("has no weights")
     layer, original = twins(make)
     widths = (6, 4) if "blocks" in name else (5, 5 if name == "GINE" else 4)
     edge_index = torch.stack([torch.randint(0, SOURCES - 1, (20,)), torch.randint(0, TARGETS - 1, (20,))])
     source, target = torch.randn(3, SOURCES, widths[0]), torch.randn(3, TARGETS, widths[1])
     given = exact((source, target, edge_index, *on_edges(kind, 20, torch.rand(20) if weighted else None)))
-    layer, original = Pair(layer.double()), Pair(original.double())
-    ours = value_and_gradients(layer, given[0], given[1:], [t for t in given[1:] if t.requires_grad])
-    theirs = []
-    for i in range(3):
-        alone = given[0][i].detach().requires_grad_(), given[1][i].detach().requires_grad_(), *given[2:]
-        theirs.append(original(*alone))
-        assert_equal(layer(*alone), theirs[-1])
-    assert_equal(ours[0], torch.stack(theirs))
-    loop = value_and_gradients(
-        lambda_module(lambda s, *rest: torch.stack([original(a, b, *rest[1:]) for a, b in zip(s, rest[0], strict=True)]), original),
-        given[0], given[1:], [t for t in given[1:] if t.requires_grad],
-    )  # fmt: skip
-    for value, expected in zip(ours, loop, strict=True):
+    learned = [t for t in given[1:] if t.requires_grad]
+    found = value_and_gradients(Pair(layer.double()), given[0], given[1:], learned)
+    theirs = value_and_gradients(Pair(original.double(), one_by_one=True), given[0], given[1:], learned)
+    for value, expected in zip(found, theirs, strict=True):
         assert_equal(value, expected)
-
-
-def lambda_module(function, inner):
-    class Called(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, *given):
-            return function(*given)
-
-    return Called()
+    alone = (given[0][0], given[1][0]), *given[2:]
+    assert_equal(layer(*alone), original(*alone))
 
 
 @pytest.mark.parametrize("name", ["Graph", "Graph mean", "Graph max", "GINE"])

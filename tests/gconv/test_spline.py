@@ -100,6 +100,21 @@ def test_learned_pseudo_coordinates_take_part():
     assert_close(layer(x, index, learned), layer(x, index, learned.detach()))
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_compiles_with_pseudo_coordinates_of_the_call(learned):
+    torch.compiler.reset()
+    layer, graph = SplineConv(2, 3, 2, 4, degree=2).double(), grid_graph((4, 4))
+    x = torch.randn(2, 16, 2, dtype=torch.float64)
+    pseudo = torch.rand(graph.num_edges, 2, dtype=torch.float64).requires_grad_(learned)
+    y = layer(x, graph, pseudo)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")(x, graph, pseudo)
+    assert_close(compiled, y)
+    leaves = [layer.weight, pseudo] if learned else [layer.weight]
+    wanted = torch.autograd.grad(y.square().sum(), leaves)
+    for found, other in zip(torch.autograd.grad(compiled.square().sum(), leaves), wanted, strict=True):
+        assert_close(found, other)
+
+
 @pytest.fixture
 def pyg_spline(monkeypatch):
     """PyG's class, on the recursion above in place of its compiled package."""
