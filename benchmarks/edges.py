@@ -39,7 +39,8 @@ class Edges:
 
     def double(self) -> Edges:
         """The same edges, what they hold in float64."""
-        weight, attr = (None if t is None else t.double() for t in (self.weight, self.attr))
+        given = (self.weight, self.attr)
+        weight, attr = (t if t is None or not t.is_floating_point() else t.double() for t in given)
         return replace(self, weight=weight, attr=attr)
 
     def copies(self, count: int) -> Edges:
@@ -54,7 +55,7 @@ class Edges:
             self.edge_index.repeat(1, count) + offset,
             self.num_nodes * count,
             None if self.weight is None else self.weight.repeat(count),
-            None if self.attr is None else self.attr.repeat(count, 1),
+            None if self.attr is None else torch.cat([self.attr] * count),
         )
 
     def csr(self) -> Tensor:

@@ -14,18 +14,19 @@ from typing import Any
 
 from benchmarks.contest import rows_of
 from benchmarks.harness import Options, Table
-from benchmarks.planetoid import cora
 from benchmarks.rows import ROWS, SINGLE
 from benchmarks.showing import layers
 from benchmarks.single import SPARSE_WAYS, WAYS, degrees, measured, measured_sparse
 from gconv import Graph
+from gconv.data.planetoid import load_planetoid
 
 TITLE = "Layers on Cora's graph"
 
 
 def run(options: Options) -> dict[str, Any]:
     """All rows, on dense and on sparse features."""
-    bare, features = cora(options.data)
+    data = load_planetoid("Cora", options.data)
+    bare, features = data.graph, data.features
     edge_index, nodes = bare.edge_index, bare.num_nodes
     coordinates = degrees(edge_index, nodes)
     width = 16 if options.quick else 64

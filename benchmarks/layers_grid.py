@@ -31,7 +31,7 @@ WAYS = (BLOCK, STATIC, CSR, ONE_BY_ONE)
 
 
 def domain(row: Row, side: int) -> Graph:
-    """The grid's graph; for a general row its edges alone, with pseudo-coordinates that all differ.
+    """The grid's graph; for a general row its edges alone, with pseudo-coordinates that all differ, or with types.
 
     >>> domain(ROWS["GCN"], 4)
     Graph(4×4 grid, num_nodes=16, num_edges=84)
@@ -39,6 +39,10 @@ def domain(row: Row, side: int) -> Graph:
     Graph(num_nodes=16, num_edges=84)
     """
     graph = grid_graph((side, side), neighbors=8)
+    if row.types:
+        assert graph.edge_attr is not None
+        types = graph.edge_attr.unique(dim=0, return_inverse=True)[1]
+        return Graph(graph.edge_index, graph.num_nodes, edge_attr=types)
     if not row.general:
         return graph
     assert graph.edge_attr is not None

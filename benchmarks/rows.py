@@ -19,6 +19,7 @@ from torch.nn import Module
 
 from benchmarks.edges import Edges, as_given, normalized, with_loops
 from benchmarks.floor import Product
+from benchmarks.plain import PlainSplineConv
 
 Make = Callable[..., Any]
 
@@ -46,11 +47,13 @@ class Row:
         build: `build(make, C_in, C_out)` calls the class, which is `make`.
         products: its dense products at these widths.
         target: on the grid, in batches. single: on one signal (Cora, a random graph).
+        peer: what stands for PyG's class, where that needs a package which is not there.
         pyg: options that PyG's twin alone is given; edges: the edges that go with them.
         dim: the number of pseudo-coordinates or attributes of an edge, 0 for none.
         heads: of attention: scores an edge.
         static: whether PyG's layer takes `(B, N, C)`; where not, why not is known without trying.
         kinks: whether rounding may decide on which side of a kink (ReLU, maximum) a gradient is taken.
+        types: the kinds of the grid's edges as types, in place of attributes.
         general: the grid's edges with attributes that all differ, and nothing that tells of a grid.
         held: numbers that PyG holds for an edge and a signal, in forward and backward together.
         settings: what a reader needs to repeat it.
@@ -62,15 +65,24 @@ class Row:
     products: Callable[[int, int], tuple[Product, ...]]
     target: Target = Target()
     single: Target = Target()
+    peer: type[Module] | None = None
     pyg: Mapping[str, Any] = field(default_factory=dict)
     edges: Callable[[Edges], Edges] = as_given
     dim: int = 0
     heads: int = 0
     static: bool = True
     kinks: bool = False
+    types: bool = False
     general: bool = False
     held: Callable[[int, int], int] = lambda cin, cout: 4 * max(cin, cout)
     settings: str = ""
+
+
+def theirs_of(row: Row) -> Callable[..., Module]:
+    """PyG's class, or what stands for it."""
+    import torch_geometric.nn
+
+    return vars(torch_geometric.nn)[row.layer] if row.peer is None else row.peer
 
 
 def twins(row: Row, cin: int, cout: int) -> tuple[Module, Callable[[], Module]]:
@@ -83,8 +95,6 @@ def twins(row: Row, cin: int, cout: int) -> tuple[Module, Callable[[], Module]]:
     >>> bool((ours.lin.weight == theirs().lin.weight).all())
     True
     """
-    import torch_geometric.nn
-
     import gconv
 
     make = vars(gconv).get(row.layer)
@@ -92,7 +102,7 @@ def twins(row: Row, cin: int, cout: int) -> tuple[Module, Callable[[], Module]]:
         raise LookupError(f"gconv has no {row.layer} (yet)")
 
     def theirs() -> Module:
-        return row.build(partial(vars(torch_geometric.nn)[row.layer], **row.pyg), cin, cout)
+        return row.build(partial(theirs_of(row), **row.pyg), cin, cout)
 
     original = theirs()
     ours = row.build(make, cin, cout)
@@ -139,6 +149,21 @@ def _monet(count: int, name: str, settings: str, target: Target, single: Target 
         general=general,
         held=lambda i, o: 3 * count * o,
         settings=f"{count} kernels, mean, root weight{settings}",
+    )
+
+
+def _spline(size: int, name: str, settings: str, max_value: float, target: Target, general: bool = False) -> Row:
+    return Row(
+        name=name,
+        layer="SplineConv",
+        build=lambda make, i, o: make(i, o, 2, size, max_value=max_value),
+        products=lambda i, o: (Product(i, o, size**2 + 1),),
+        target=target,
+        peer=PlainSplineConv,
+        dim=2,
+        general=general,
+        held=lambda i, o: 8 * o,
+        settings=f"{size}² functions of degree 1, mean, root weight{settings}; PyG's lacks pyg-lib: here plain torch",
     )
 
 
@@ -210,6 +235,40 @@ _ALL = (
         settings="3 stacks of 2 layers, shared weights",
     ),
     Row(
+        name="SG",
+        layer="SGConv",
+        build=lambda make, i, o: make(i, o, K=2),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        single=Target(pyg=1.2),
+        settings="K = 2, nothing cached",
+    ),
+    Row(
+        name="SSG",
+        layer="SSGConv",
+        build=lambda make, i, o: make(i, o, alpha=0.1, K=4),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        settings="K = 4, nothing cached",
+    ),
+    Row(
+        name="APPNP",
+        layer="APPNP",
+        build=lambda make, i, o: make(K=10, alpha=0.1),
+        products=lambda i, o: (),
+        target=Target(pyg=1.2),
+        pyg={"cached": True},
+        settings="K = 10, no product",
+    ),
+    Row(
+        name="MixHop",
+        layer="MixHopConv",
+        build=lambda make, i, o: make(i, o // 4, powers=[0, 1, 2, 3]),
+        products=lambda i, o: (Product(i, o),),
+        target=Target(pyg=1.2),
+        settings="powers 0 to 3, a quarter of the channels each",
+    ),
+    Row(
         name="FeaSt",
         layer="FeaStConv",
         build=lambda make, i, o: make(i, o, heads=4),
@@ -246,6 +305,91 @@ _ALL = (
         held=lambda i, o: 3 * i * o,
         settings="a matrix an edge from Linear(2, 8), ReLU, Linear(8, C²); sum, root weight",
     ),
+    Row(
+        name="GraphConv",
+        layer="GraphConv",
+        build=lambda make, i, o: make(i, o),
+        products=lambda i, o: (Product(i, o, 2),),
+        target=Target(pyg=1.2, floor=1.4),
+        settings="sum",
+    ),
+    Row(
+        name="GINE",
+        layer="GINEConv",
+        build=lambda make, i, o: make(linears(i, o, o), edge_dim=2),
+        products=lambda i, o: (Product(i, o), Product(o, o)),
+        target=Target(pyg=2.0),
+        dim=2,
+        kinks=True,
+        held=lambda i, o: 6 * i,
+        settings="Linear, ReLU, Linear; 2 features an edge",
+    ),
+    Row(
+        name="Transformer",
+        layer="TransformerConv",
+        build=lambda make, i, o: make(i, o // 4, heads=4, bias=False),
+        products=lambda i, o: (Product(i, o, 4),),
+        target=Target(pyg=2.0),
+        heads=4,
+        static=False,
+        held=lambda i, o: 12 * o,
+        settings="4 heads, joined; root weight; no biases: the keys' has no say, and its gradient is rounding",
+    ),
+    Row(
+        name="Transformer, edges",
+        layer="TransformerConv",
+        build=lambda make, i, o: make(i, o // 4, heads=4, edge_dim=2, bias=False),
+        products=lambda i, o: (Product(i, o, 4),),
+        target=Target(pyg=2.0),
+        dim=2,
+        heads=4,
+        static=False,
+        held=lambda i, o: 16 * o,
+        settings="4 heads, joined; root weight; 2 features an edge; no biases",
+    ),
+    Row(
+        name="ResGated",
+        layer="ResGatedGraphConv",
+        build=lambda make, i, o: make(i, o),
+        products=lambda i, o: (Product(i, o, 4),),
+        target=Target(pyg=2.0),
+        held=lambda i, o: 10 * o,
+        settings="sigmoid, root weight",
+    ),
+    Row(
+        name="GatedGraph",
+        layer="GatedGraphConv",
+        build=lambda make, i, o: make(o, 2),
+        products=lambda i, o: (Product(o, o, 14),),
+        target=Target(pyg=1.2),
+        static=False,
+        held=lambda i, o: 8 * o,
+        settings="2 steps",
+    ),
+    Row(
+        name="RGCN",
+        layer="RGCNConv",
+        build=lambda make, i, o: make(i, o, 8),
+        products=lambda i, o: (Product(i, o, 9),),
+        target=Target(pyg=2.0),
+        dim=1,
+        types=True,
+        static=False,
+        held=lambda i, o: 4 * max(i, o),
+        settings="8 types: the offsets; mean, root weight",
+    ),
+    Row(
+        name="RGCN bases",
+        layer="RGCNConv",
+        build=lambda make, i, o: make(i, o, 8, num_bases=2),
+        products=lambda i, o: (Product(i, o, 3),),
+        target=Target(pyg=2.0),
+        dim=1,
+        types=True,
+        static=False,
+        held=lambda i, o: 4 * max(i, o),
+        settings="8 types of 2 bases: the offsets; mean, root weight",
+    ),
     _monet(9, "MoNet 9", "", Target(pyg=5.0, floor=1.2)),
     _monet(25, "MoNet 25", "", Target(pyg=5.0, floor=1.2)),
     _monet(
@@ -255,9 +399,12 @@ _ALL = (
         Target(floor=3.5),
         general=True,
     ),
+    _spline(3, "Spline 9", "", 1.0, Target(pyg=5.0, floor=1.2)),
+    _spline(5, "Spline 25", "", 1.0, Target(pyg=5.0, floor=1.0)),
+    _spline(5, "Spline 25, general graph", "; pseudo-coordinates that all differ", 2.0, Target(), general=True),
     _monet(3, "MoNet 3", "; pseudo-coordinates 1/√degree of either end", Target(), Target(pyg=3.0)),
 )
 
 ROWS = {row.name: row for row in _ALL}
 GRID = tuple(name for name in ROWS if name != "MoNet 3")
-SINGLE = ("GCN", "SAGE", "Cheb 3", "GAT", "MoNet 3")
+SINGLE = ("GCN", "SAGE", "Cheb 3", "SG", "GAT", "MoNet 3")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import CLAIMS, RESULTS, ROOT, Table, module, ratio
+from benchmarks.harness import NAMES, RESULTS, ROOT, Table, module, ratio
 from benchmarks.showing import NOTHING, fastest, optional
 from gconv import plotting
 from gconv.training.report import number_text
@@ -116,7 +116,7 @@ def between(page: str, name: str, text: str) -> str:
 
 def with_tables(page: str, folder: Path = RESULTS) -> str:
     """`benchmarks/README.md` with the tables of all claims."""
-    for name in CLAIMS:
+    for name in NAMES:
         page = between(page, name, section(name, read(name, folder)))
     return page
 

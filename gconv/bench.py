@@ -16,7 +16,9 @@ import gconv
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Which benchmarks; none: all of them.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which benchmarks; none: all but those that train (--list names all).")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, smaller sizes: does it work?")] = False,
     row: Annotated[list[str] | None, typer.Option(help="Only this row of the tables, as in --row GAT.")] = None,
     compiled: Annotated[bool, typer.Option("--compiled", help="Time GAT under torch.compile too.")] = False,
@@ -29,7 +31,7 @@ def bench(
     """Run the benchmarks that lie beside this checkout's sources, and print their tables."""
     harness = checkout()
     if list_names:
-        for name in harness.CLAIMS:
+        for name in harness.NAMES:
             print(f"{name}: {harness.module(name).TITLE}")
         return
     chosen = names or list(harness.CLAIMS)

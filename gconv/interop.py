@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gconv.domains.batch import unbatch
 from gconv.domains.graph import Graph
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def from_pyg(data: Data) -> Graph:
-    """The graph of a PyG `Data` or `Batch`: `edge_index`, `edge_weight`, `edge_attr`, `pos`, `num_nodes`.
+    """The graph of a PyG `Data` or `Batch`: `edge_index`, `edge_weight`, `edge_attr`, `pos`, `batch`, `num_nodes`.
 
     Raises:
         TypeError, ValueError: if it has no valid edges.
@@ -32,18 +33,29 @@ def from_pyg(data: Data) -> Graph:
     held: Any = data
     if "edge_index" not in held:
         raise ValueError(f"{held!r} has no edge_index")
-    parts = {name: held.get(name) for name in ("edge_weight", "edge_attr", "pos")}
+    parts: dict[str, Any] = {name: held.get(name) for name in ("edge_weight", "edge_attr", "pos", "batch")}
+    if parts["batch"] is not None:
+        parts["num_graphs"] = getattr(held, "num_graphs", None)  # of a Batch alone
     return Graph(held.edge_index, held.num_nodes, **parts)
 
 
 def to_pyg(graph: Graph, x: Tensor | None = None) -> Data:
-    """A PyG `Data` with the graph's tensors, and a signal `(N, C)` if given.
+    """A PyG `Data` with the graph's tensors, and a signal `(N, C)` if given; of a batch of graphs a PyG `Batch`.
 
-    >>> to_pyg(Graph(torch.tensor([[0, 1], [1, 0]])))
+    >>> from gconv import batch_graphs
+    >>> pair = Graph(torch.tensor([[0, 1], [1, 0]]))
+    >>> to_pyg(pair)
     Data(edge_index=[2, 2], num_nodes=2)
+    >>> to_pyg(batch_graphs([pair, pair])).num_graphs
+    2
     """
-    from torch_geometric.data import Data
+    from torch_geometric.data import Batch, Data
 
+    if graph.batch is not None:
+        nodes = [(graph.batch == place).nonzero().squeeze(1) for place in range(graph.num_graphs)]
+        signals = [None if x is None else x[own] for own in nodes]
+        parts: Any = Batch.from_data_list([to_pyg(*part) for part in zip(unbatch(graph), signals, strict=True)])
+        return parts
     given = {"x": x, "edge_weight": graph.edge_weight, "edge_attr": graph.edge_attr, "pos": graph.pos}
     tensors = {name: t if name == "x" or t.requires_grad else t.clone() for name, t in given.items() if t is not None}
     return Data(edge_index=graph.edge_index.clone(), num_nodes=graph.num_nodes, **tensors)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from gconv import lazy
 from gconv.domains.graph import Graph
-from grid_cnn import Grid, Layer
-
-T = TypeVar("T")
-
-# What a layer takes as its second argument: a Graph, a PyG Data or Batch, a (2, E) tensor, a sparse adjacency.
-GraphLike = Any
-
-_GRAPHS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
+from gconv.resolve import GraphLike, as_graph, as_pair, with_tensor
+from grid_cnn import Layer
 
 
 class GraphLayer(Layer):
@@ -30,8 +23,17 @@ class GraphLayer(Layer):
     """
 
     kind: ClassVar[str] = "spatial"
+    equation: ClassVar[str] = ""
+    cost: ClassVar[str] = ""  # multiply-adds a signal
+    transfers: ClassVar[str] = "yes"  # whether a trained layer fits another graph: "yes", "no", or "if ..."
     reference: ClassVar[str] = ""
     takes_sparse: ClassVar[bool] = False  # also a sparse (N, C), which is data: bags of words, one-hot features
+
+    # A number, or (that of the sources, that of the targets); -1 where the first call tells (`lazy`).
+    in_channels: Any = None
+    of_target: ClassVar[frozenset[str]] = frozenset()  # the linear layers that read the targets' signal
+    open_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012  # of parameters of open width; never changed in place
+    open_hooks: list[Any] = []  # noqa: RUF012  # that wait for open widths; never changed in place
 
     def check(self, x: Tensor, graph: Graph) -> None:
         """Refuse a signal that does not fit the graph or the layer.
@@ -40,18 +42,38 @@ class GraphLayer(Layer):
             TypeError: for what is no tensor. ValueError: for nodes, channels or a device that do not fit.
         """
         name = type(self).__name__
+        self.check_signal(x)
+        if x.shape[-2] != graph.num_nodes:
+            raise ValueError(f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}")
+        if x.device != graph.device:
+            raise ValueError(f"{name}: the signal is on {x.device}, the graph on {graph.device}; move one with .to()")
+
+    def check_signal(self, x: Tensor) -> None:
+        """Refuse a signal that does not fit the layer, whatever the graph.
+
+        Raises:
+            TypeError: for what is no tensor. ValueError: for its shape, its layout or its channels.
+        """
         if not isinstance(x, Tensor):
+            name = type(self).__name__
             raise TypeError(f"{name} takes one tensor (N, C) or (B, N, C) as its signal, got {type(x).__name__}")
+        self._check_kind(x)
+        for width in set(self.in_channels) if isinstance(self.in_channels, tuple) else (self.in_channels,):
+            self._check_width(x, width)
+
+    def _check_kind(self, x: Tensor) -> None:
+        name = type(self).__name__
         if x.dim() not in (2, 3):
             raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
         if x.layout is not torch.strided and not (self.takes_sparse and x.dim() == 2):
             raise ValueError(f"{name} takes no sparse signal of shape {tuple(x.shape)}; pass x.to_dense()")
-        if x.shape[-2] != graph.num_nodes:
-            raise ValueError(f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}")
-        if self.in_channels is not None and x.shape[-1] != self.in_channels:
-            raise ValueError(f"{name} expects {self.in_channels} channels, got {x.shape[-1]}: {tuple(x.shape)}")
-        if x.device != graph.device:
-            raise ValueError(f"{name}: the signal is on {x.device}, the graph on {graph.device}; move one with .to()")
+
+    def _check_width(self, x: Tensor, width: int | None, end: str = "") -> None:
+        if width is not None and x.shape[-1] != width:
+            where = f" of the {end}s" * bool(end)
+            raise ValueError(
+                f"{type(self).__name__} expects {width} channels{where}, got {x.shape[-1]}: {tuple(x.shape)}"
+            )
 
     def edge_features(self, graph: Graph, edge_attr: Tensor | None, width: int, dtype: torch.dtype) -> Tensor:
         """The features of all edges, `(E, width)`: those of the call, else the graph's own.
@@ -67,15 +89,55 @@ class GraphLayer(Layer):
             raise ValueError(f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}")
         return given.to(dtype)
 
-    def check_size(self, size: tuple[int, int] | None, graph: Graph) -> None:
+    def check_size(self, size: Size, graph: Graph) -> None:
         """Refuse a PyG `size` that means other sources than targets.
 
         Raises:
             ValueError: if it is not (N, N).
         """
-        if size is not None and tuple(size) != (graph.num_nodes,) * 2:
-            name = type(self).__name__
-            raise ValueError(f"{name} has the same {graph.num_nodes} sources and targets here; got size={size!r}")
+        if size is not None and any(count not in (None, graph.num_nodes) for count in size):
+            raise ValueError(
+                f"{type(self).__name__} has the same {graph.num_nodes} sources and targets here; got size={size!r}; "
+                "where they differ, x is a pair (x_source, x_target)"
+            )
+
+    def ends(
+        self,
+        x: Signals,
+        graph: GraphLike,
+        edge_weight: Tensor | None = None,
+        size: Size = None,
+        *,
+        needs_target: bool = False,
+    ) -> Ends:
+        """What a call means, in either of PyG's forms: one signal, or a pair `(x_source, x_target)`.
+
+        Args:
+            size: (number of sources, number of targets) of a pair; needed where its x_target is None.
+            needs_target: whether the layer has no meaning without x_target.
+
+        Raises:
+            TypeError: if there is no graph, or x is no signal. ValueError: if something does not fit.
+        """
+        if not is_pair(x):
+            found, learned = self.resolve(x, graph, edge_weight)  # pyright: ignore[reportArgumentType]
+            self.check_size(size, found)
+            return Ends(x, x, found.structure, found, learned, False)  # pyright: ignore[reportArgumentType]
+        name = type(self).__name__
+        source, target = check_pair(name, x, needs_target)
+        widths = self.in_channels if isinstance(self.in_channels, tuple) else (self.in_channels,) * 2
+        for end, signal, width in zip(("source", "target"), (source, target), widths, strict=True):
+            if signal is not None:
+                self._check_kind(signal)
+                self._check_width(signal, width, end)
+        adjacency = isinstance(graph, Tensor) and graph.layout is not torch.strided
+        counts = pair_size(name, source, target, size, graph.shape[0] if adjacency else None)
+        (structure, joint), edge_weight = as_pair(graph, name, counts, edge_weight)
+        if source.device != joint.device or (target is not None and target.device != joint.device):
+            places = source.device, None if target is None else target.device
+            raise ValueError(f"{name}: the pair is on {places}, the graph on {joint.device}; move one with .to()")
+        joint, learned = self._weighted(joint, edge_weight)
+        return Ends(source, target, structure, joint, learned, True)
 
     def resolve(self, x: Tensor, graph: GraphLike, edge_weight: Tensor | None = None) -> tuple[Graph, Tensor | None]:
         """The graph that a call means, checked against `x`; and its weights, if they are being learned.
@@ -90,74 +152,25 @@ class GraphLayer(Layer):
         nodes = x.shape[-2] if isinstance(x, Tensor) and x.dim() >= 2 else None
         found, edge_weight = as_graph(graph, type(self).__name__, nodes, edge_weight)
         self.check(x, found)
+        return self._weighted(found, edge_weight)
+
+    def _weighted(self, graph: Graph, edge_weight: Tensor | None) -> tuple[Graph, Tensor | None]:
+        """The graph with these weights; or the weights themselves, if they are being learned."""
         if edge_weight is None:
-            return found, None
+            return graph, None
         if edge_weight.requires_grad or torch.compiler.is_compiling():  # no plan is made while tracing
-            if edge_weight.shape != (found.num_edges,):
+            if edge_weight.shape != (graph.num_edges,):
                 raise ValueError(
-                    f"{type(self).__name__}: edge_weight has shape ({found.num_edges},) here, one number an edge; got "
+                    f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here, one number an edge; got "
                     f"{tuple(edge_weight.shape)}"
                 )
             if not torch.compiler.is_compiling() and not bool(torch.isfinite(edge_weight.detach()).all()):
                 raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
-            return found, edge_weight
-        return _with(found, "edge_weight", edge_weight), None
+            return graph, edge_weight
+        return with_tensor(graph, "edge_weight", edge_weight), None
 
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew; a layer without any has nothing to do."""
 
-def as_graph(
-    graph: GraphLike, layer: str, num_nodes: int | None, edge_weight: Tensor | None
-) -> tuple[Graph, Tensor | None]:
-    """The `Graph` of whatever a layer was called with, and the weights that came with it.
-
-    Raises:
-        TypeError: for something that is no graph, None and a `Grid` above all.
-    """
-    if isinstance(graph, Graph):
-        return graph, edge_weight
-    if isinstance(graph, Tensor):
-        if graph.layout is not torch.strided:
-            coo = graph.to_sparse_coo().coalesce()
-            return Graph(coo.indices().flip(0), graph.shape[0]), coo.values() if edge_weight is None else edge_weight
-        return _remember(_GRAPHS, graph, num_nodes, lambda: Graph(graph, cast(int, num_nodes))), edge_weight
-    data = sys.modules.get("torch_geometric.data.data")  # loaded if and only if the caller has made a Data
-    if data is not None and isinstance(graph, data.BaseData):
-        held = cast(Any, graph)
-        if getattr(held, "edge_index", None) is None:
-            raise TypeError(f"{layer} was called with a PyG Data without edge_index")
-        edge_weight = held.edge_weight if edge_weight is None and "edge_weight" in held else edge_weight
-        counted = any(name in held for name in ("num_nodes", "x", "pos"))  # else PyG guesses by the largest index
-        found, _ = as_graph(held.edge_index, layer, held.num_nodes if counted else num_nodes, None)
-        for name in ("edge_attr", "pos"):
-            tensor = held.get(name)
-            if isinstance(tensor, Tensor) and tensor.dim() <= 2 and (name != "pos" or tensor.is_floating_point()):
-                found = _with(found, name, tensor)
-        return found, edge_weight
-    if graph is None:
-        raise TypeError(
-            f"{layer} was called without a domain: call layer(x, graph), or wrap the net in bind(net, graph)"
-        )
-    if isinstance(graph, Grid):
-        raise TypeError(f"{layer} works on a Graph, got {graph!r}; make its graph with grid_graph({graph.size})")
-    raise TypeError(
-        f"{layer} takes a Graph, a PyG Data or an edge_index (2, E) as its domain, got {type(graph).__name__}"
-    )
-
-
-def _with(graph: Graph, name: str, tensor: Tensor) -> Graph:
-    """`graph.having(name=tensor)`, the same object while the tensor lives unedited."""
-    if tensor.requires_grad:  # kept by the graph as it is: the entry would keep its own key alive
-        return graph.having(**{name: tensor})
-    # Kept with the graph, so that neither outlives the other.
-    return _remember(graph.derived, tensor, name, lambda: graph.having(**{name: tensor}))
-
-
-def _remember(cache: WeakTensorKeyDictionary, tensor: Tensor, key: object, build: Callable[[], T]) -> T:
-    """What `build` makes of `tensor`, kept until the tensor dies or is edited in place."""
-    if tensor.is_inference():  # has no version counter: an edit could be missed
-        return build()
-    if tensor not in cache or cache[tensor][0] != tensor._version:
-        cache[tensor] = tensor._version, {}
-    kept = cache[tensor][1]
-    if key not in kept:
-        kept[key] = build()
-    return kept[key]
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        lazy.saved(self, super()._save_to_state_dict, destination, prefix, keep_vars)

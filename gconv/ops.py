@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from gconv.norm import BatchNorm, LocalResponseNorm
+from gconv.families import FAMILIES, Build
+from gconv.norm import BatchNorm, GraphNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
-from gconv.spatial import DirectionalConv, GINConv, GMMConv, SAGEConv
-from gconv.spectral import ARMAConv, ChebConv, GCNConv, SpectralConv, TAGConv
+from gconv.spatial import DirectionalConv
 from grid_cnn import Add, Concat, GridOps, Layer, Sequential
 from grid_cnn.arithmetic import Padding, border, per_axis
 from grid_cnn.pool import Pool
@@ -23,76 +21,13 @@ Size = int | Sequence[int]
 
 Branches = Mapping[str, nn.Module] | Sequence[nn.Module]
 
-# A graph convolution as a recipe sees it: channels in and out, and the number of terms K.
-Build = Callable[..., Layer]
-
-
-@dataclass(frozen=True)
-class Family:
-    """A graph convolution that recipes can be built with."""
-
-    name: str
-    title: str
-    build: Build
-
-
-def _monet(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """K terms: K - 1 Gaussians summed over the neighbours, as in the paper, and the node itself."""
-    options = {"aggr": "add", **options}
-    layer = GMMConv(in_channels, out_channels, dim, max(K - 1, 1), bias=bias, **options)
-    with torch.no_grad():  # spread over the offsets of a cell's neighbours, and wide enough to learn from all of them
-        nn.init.uniform_(layer.mu, -1.0, 1.0)
-        nn.init.uniform_(layer.sigma, 0.5, 1.0)
-    return layer
-
-
-def _cheb(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    return ChebConv(in_channels, out_channels, K, bias=bias, **options)
-
-
-def _gcn(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """One term, whatever K: the method has no more."""
-    return GCNConv(in_channels, out_channels, bias=bias, **options)
-
-
-def _spectral(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    return SpectralConv(in_channels, out_channels, K, bias=bias, **options)
-
-
-def _sage(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """Two terms, whatever K: the node itself, and what its neighbours have in common."""
-    return SAGEConv(in_channels, out_channels, bias=bias, **options)
-
-
-def _gin(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """One term, whatever K: a linear layer on sums; the recipe brings what comes after it."""
-    return GINConv(nn.Linear(in_channels, out_channels, bias=bias), **options)
-
-
-def _tag(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """K terms: K - 1 hops, and the node itself."""
-    return TAGConv(in_channels, out_channels, K - 1, bias=bias, **options)
-
-
-def _arma(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
-    """Stacks and steps as in `options`, whatever K; a single step leaves the activation to the recipe."""
-    if options.get("num_layers", 1) == 1:
-        options = {"act": None, **options}
-    return ARMAConv(in_channels, out_channels, bias=bias, **options)
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("cheb", "ChebConv, K = {K}", _cheb),
-        Family("monet", "GMMConv, {K} terms", _monet),
-        Family("gcn", "GCNConv", _gcn),
-        Family("spectral", "SpectralConv, K = {K}", _spectral),
-        Family("sage", "SAGEConv", _sage),
-        Family("gin", "GINConv", _gin),
-        Family("tag", "TAGConv, {K} terms", _tag),
-        Family("arma", "ARMAConv", _arma),
-    )
+# What `GraphOps.norm` may be, made of channels, ε and the momentum of running averages.
+NORMS: dict[str, Callable[[int, float, float], Layer]] = {
+    "batch": BatchNorm,
+    "layer": lambda channels, eps, momentum: LayerNorm(channels, eps),
+    "node": lambda channels, eps, momentum: LayerNorm(channels, eps, mode="node"),
+    "instance": lambda channels, eps, momentum: InstanceNorm(channels, eps, momentum, affine=True),
+    "graph": lambda channels, eps, momentum: GraphNorm(channels, eps),
 }
 
 
@@ -101,10 +36,12 @@ class GraphOps:
 
     Args:
         conv: 'directional' (a matrix for each offset: on a grid's graph exactly the grid's convolution), 'cheb',
-            'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma'; or a function `(in_channels, out_channels, K,
-            bias=...)` that makes a layer.
+            'monet', 'gcn', 'spectral', 'sage', 'gin', 'tag', 'arma', 'spline', 'graph', 'gine', 'transformer',
+            'resgated'; or a function `(in_channels, out_channels, K, bias=...)` that makes a layer.
         K: the number of terms of every convolution; None for as many as the kernel has weights (k²).
         ndim: the number of axes that kernels and pools have.
+        norm: what recipes normalise with: 'batch' (the grid's own), 'layer' (a whole graph), 'node', 'instance' or
+            'graph' (each channel of a graph), by its layer's defaults.
         options: passed to the family's layer (`normalization="sym"`, `aggr="add"` ...).
 
     Raises:
@@ -114,18 +51,28 @@ class GraphOps:
     DirectionalConv(1, 6, kernel_size=(5, 5))
     """
 
-    def __init__(self, conv: str | Build = "directional", K: int | None = None, ndim: int = 2, **options: Any) -> None:
+    def __init__(
+        self,
+        conv: str | Build = "directional",
+        K: int | None = None,
+        ndim: int = 2,
+        norm: str = "batch",
+        **options: Any,
+    ) -> None:
         if isinstance(conv, str) and conv != "directional" and conv not in FAMILIES:
             known = ["directional", *FAMILIES]
             near = difflib.get_close_matches(conv, known)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
             raise ValueError(f"unknown graph convolution {conv!r}: {hint}")
+        if norm not in NORMS:
+            raise ValueError(f"unknown norm {norm!r}: there are {', '.join(NORMS)}")
         if K is not None and (isinstance(K, bool) or not isinstance(K, int) or K < 1):
             raise ValueError(f"K, the number of terms, is a whole number >= 1 or None; got {K!r}")
         if conv == "directional" and (K is not None or options):
             raise ValueError("a directional convolution takes its terms from the kernel; leave out K and options")
         self._grid = GridOps(ndim)  # its pools are what GridPool tells on nodes
         self.convolution, self.K, self.ndim, self.options = conv, K, ndim, options
+        self.normalization = norm
 
     channel_axis = -1
 
@@ -136,6 +83,7 @@ class GraphOps:
 
     def __repr__(self) -> str:
         parts = [repr(self.convolution), f"K={self.K}", *(f"{name}={value!r}" for name, value in self.options.items())]
+        parts += [f"norm={self.normalization!r}"] * (self.normalization != "batch")
         return f"GraphOps({', '.join(parts if self.K else [parts[0], *parts[2:]])})"
 
     def terms(self, kernel_size: Size) -> int:
@@ -194,6 +142,13 @@ class GraphOps:
             )
         else:
             layer = self.convolution(in_channels, out_channels, self.terms(kernel), bias=bias, **self.options)
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"conv={self.convolution!r} made a {type(layer).__name__}, which is no layer on a graph; subclass "
+                    "gconv.MessagePassing, or gconv.GraphLayer"
+                )
+            if layer.in_channels is None:
+                layer.in_channels = in_channels
         if all(s == 1 for s in steps):
             return layer
         return Sequential(layer, self.max_pool(1, steps))
@@ -238,8 +193,8 @@ class GraphOps:
         return GlobalMaxPool()
 
     def norm(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
-        """Batch normalisation over all nodes."""
-        return BatchNorm(channels, eps, momentum)
+        """The family's normalisation: of a batch over all nodes, or of each graph or node by itself."""
+        return NORMS[self.normalization](channels, eps, momentum)
 
     def local_response_norm(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Layer:
         """Local response normalisation, node by node."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,18 +54,30 @@ class Bound(nn.Module):
             ValueError: if the model does not fit the domain.
         """
         like = next(self.model.parameters(), torch.empty(0))
-        signal = self.domain.zeros(self.model.in_channels or 1, dtype=like.dtype, device=like.device)
+        channels = self._channels()
+        signal = self.domain.zeros(channels, dtype=like.dtype, device=like.device)
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()  # a dry run must not move running statistics or draw random numbers
         try:
             with torch.no_grad():
                 self.model(signal, self.domain)
         except RuntimeError as error:
-            tried = f"a zero signal of {self.model.in_channels or 1} channels, {tuple(signal.shape)}"
+            tried = f"a zero signal of {channels} channels, {tuple(signal.shape)}"
             raise ValueError(f"the model does not fit {self.domain!r}, tried with {tried}: {error}") from error
         finally:
             for module, mode in modes:
                 module.training = mode
+
+    def _channels(self) -> int:
+        """The channels of the signal to try; 1 if the model does not tell, which takes any."""
+        given: Any = self.model.in_channels
+        found = set(given) if isinstance(given, tuple) else {given or 1}
+        if found == {-1} or len(found) > 1:
+            raise ValueError(
+                f"bind tries the model with a zero signal, whose channels in_channels={given!r} does not tell; call a "
+                "layer of open width once before binding it, and one for pairs without binding it"
+            )
+        return found.pop()
 
     def __repr__(self) -> str:
         return f"bind({self.model!r}, {self.domain!r})"

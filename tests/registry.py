@@ -24,6 +24,39 @@ def _network(wide: int, hidden: int, narrow: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(wide, hidden), nn.Tanh(), nn.Linear(hidden, narrow))
 
 
+class Differences(gconv.MessagePassing):
+    """A user's own layer: what differs along the edges, and its spread."""
+
+    kind = "spatial"
+
+    def __init__(self, aggr: str | list[str]) -> None:
+        super().__init__(aggr=aggr)
+        self.in_channels = CHANNELS
+        self.lin = nn.Linear(CHANNELS, 4)
+
+    def forward(self, x: Tensor, edge_index: object = None) -> Tensor:
+        return self.propagate(edge_index, x=self.lin(x), own=x)
+
+    def message(self, x_i: Tensor, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:
+        moved = (x_j - x_i).tanh()
+        return moved if edge_weight is None else edge_weight[:, None] * moved
+
+    def update(self, inputs: Tensor, own: Tensor) -> Tensor:
+        return torch.cat([inputs, own], -1)
+
+
+class Weighted(gconv.MessagePassing):
+    """A user's own layer that leaves all to the engine: weighted rows, their mean."""
+
+    def __init__(self, aggr: str) -> None:
+        super().__init__(aggr=aggr)
+        self.in_channels = CHANNELS
+        self.lin = nn.Linear(CHANNELS, 4)
+
+    def forward(self, x: Tensor, edge_index: object = None) -> Tensor:
+        return self.propagate(edge_index, x=self.lin(x), edge_weight=None)
+
+
 @dataclass(frozen=True)
 class Row:
     """A layer and what holds for it."""
@@ -36,6 +69,7 @@ class Row:
     translates: int | None = 1  # on a torus, shifting by so many cells shifts the result; None: it does not
     positional: bool = False  # neighbours come from positions, not from edges
     readout: bool = False  # the result has no nodes
+    domainless: bool = False  # may be called without a domain
     forms: tuple[str, ...] = ()  # the forms that it can be forced into on a grid's graph
 
     def __str__(self) -> str:
@@ -43,6 +77,20 @@ class Row:
 
 
 ROWS = (
+    Row(
+        "Anisotropic",
+        lambda: gconv.AnisotropicConv(CHANNELS, 4, angles=3, scales=(1.0, 2.0), coordinates="cartesian"),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
+        "Anisotropic, plain sums",
+        lambda: gconv.AnisotropicConv(
+            CHANNELS, 2, angles=2, normalize=False, coordinates="cartesian", root_weight=False, bias=False
+        ),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("APPNP", lambda: gconv.APPNP(4, 0.2), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row("APPNP raw", lambda: gconv.APPNP(2, 0.5, normalize=False), forms=("fused", "gather")),
     Row(
         "ARMA",
         lambda: gconv.ARMAConv(CHANNELS, 4, num_layers=2, act=nn.Tanh()),
@@ -58,7 +106,7 @@ ROWS = (
         lambda: gconv.ARMAConv(CHANNELS, 2, num_stacks=2, num_layers=2, act=None, bias=False),
         forms=("fused", "gather", "portable"),
     ),
-    Row("BatchNorm", lambda: gconv.BatchNorm(CHANNELS)),
+    Row("BatchNorm", lambda: gconv.BatchNorm(CHANNELS), domainless=True),
     Row("Cheb K=1", lambda: gconv.ChebConv(CHANNELS, 4, 1), forms=("fused", "eigenbasis")),
     Row("Cheb sym K=4", lambda: gconv.ChebConv(CHANNELS, 4, 4), forms=("fused", "eigenbasis")),
     Row("Cheb rw K=3", lambda: gconv.ChebConv(CHANNELS, 4, 3, normalization="rw", bias=False), forms=("fused",)),
@@ -68,6 +116,8 @@ ROWS = (
         forms=("fused", "eigenbasis"),
     ),
     Row("Directional 1×1", lambda: gconv.DirectionalConv(CHANNELS, 4, 1)),
+    Row("Diffusion", lambda: gconv.DiffusionConv(CHANNELS, 4, hops=3), forms=("gather", "dense", "portable")),
+    Row("Diffusion alone", lambda: gconv.DiffusionConv(CHANNELS, hops=2, act=None), forms=("gather", "portable")),
     Row(
         "Directional 3×3",
         lambda: gconv.DirectionalConv(CHANNELS, 4, 3),
@@ -88,6 +138,28 @@ ROWS = (
         translates=2,
         forms=("convolution", "gather"),
     ),
+    Row(
+        "Directional bilinear",
+        lambda: gconv.DirectionalConv(CHANNELS, 4, 3, assignment="bilinear"),
+        positional=True,
+        forms=("convolution", "gather"),
+    ),
+    Row(
+        "Directional bilinear between cells",
+        lambda: gconv.DirectionalConv(CHANNELS, 6, 3, groups=3, assignment="bilinear", spacing=0.75),
+        positional=True,
+        translates=None,
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
+        "Directional gaussian",
+        lambda: gconv.DirectionalConv(CHANNELS, 4, (2, 3), bias=False, assignment="gaussian", sigma=0.4),
+        positional=True,
+        translates=None,
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("DynamicEdge", lambda: gconv.DynamicEdgeConv(_network(2 * CHANNELS, 5, 4), k=4), domainless=True),
+    Row("DynamicEdge sum", lambda: gconv.DynamicEdgeConv(nn.Linear(2 * CHANNELS, 4), 3, "add"), domainless=True),
     Row("Edge max", lambda: gconv.EdgeConv(_network(2 * CHANNELS, 5, 4))),
     Row("Edge mean", lambda: gconv.EdgeConv(_network(2 * CHANNELS, 5, 4), aggr="mean")),
     Row("Edge linear", lambda: gconv.EdgeConv(nn.Linear(2 * CHANNELS, 4), aggr="add")),
@@ -136,6 +208,18 @@ ROWS = (
     Row("GCN without loops", lambda: gconv.GCNConv(CHANNELS, 4, add_self_loops=False, bias=False)),
     Row("GCN raw", lambda: gconv.GCNConv(CHANNELS, 4, normalize=False)),
     Row(
+        "Geodesic",
+        lambda: gconv.GeodesicConv(CHANNELS, 2, rings=2, rays=4, radius=2.0, coordinates="cartesian"),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
+        "Geodesic without turns",
+        lambda: gconv.GeodesicConv(
+            CHANNELS, 4, 1, 4, angular_max_pool=False, normalize=False, coordinates="cartesian", root_weight=False
+        ),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row(
         "GIN",
         lambda: gconv.GINConv(_network(CHANNELS, 5, 4), eps=0.25),
         forms=("fused", "stencil", "gather", "dense", "portable"),
@@ -161,6 +245,14 @@ ROWS = (
         lambda: gconv.GMMConv(CHANNELS, 4, 2, 3, separate_gaussians=True),
         forms=("collapsed", "gather"),
     ),
+    Row("GraphNorm", lambda: gconv.GraphNorm(CHANNELS), domainless=True),
+    Row("InstanceNorm", lambda: gconv.InstanceNorm(CHANNELS, affine=True), domainless=True),
+    Row(
+        "LayerNorm", lambda: gconv.LayerNorm(CHANNELS, eps=0.0), domainless=True
+    ),  # where PyG adds ε depends on the batch
+    Row("LayerNorm node", lambda: gconv.LayerNorm(CHANNELS, mode="node"), domainless=True),
+    Row("MixHop", lambda: gconv.MixHopConv(CHANNELS, 2, [0, 2, 1]), forms=("stencil", "gather", "dense", "portable")),
+    Row("MixHop narrowing", lambda: gconv.MixHopConv(CHANNELS, 1, [0, 3], bias=False), forms=("gather", "portable")),
     Row("GlobalAvgPool", gconv.GlobalAvgPool, readout=True),
     Row("GlobalMaxPool", gconv.GlobalMaxPool, readout=True),
     Row(
@@ -184,6 +276,19 @@ ROWS = (
         equivariant=False,
         translates=2,
     ),
+    Row(
+        "PatchySan",
+        lambda: gconv.PatchySanConv(CHANNELS, 4, num_selected=12, kernel_size=5, stride=3),
+        equivariant=False,
+        translates=None,
+        forms=("gather", "portable"),
+    ),
+    Row(
+        "PatchySan wl",
+        lambda: gconv.PatchySanConv(CHANNELS, 2, num_selected=8, kernel_size=3, labeling="wl", bias=False),
+        equivariant=False,
+        translates=None,
+    ),
     Row("SAGE", lambda: gconv.SAGEConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
     Row(
         "SAGE sum, projected, unit length",
@@ -196,6 +301,13 @@ ROWS = (
         forms=("fused", "gather", "portable"),
     ),
     Row("SAGE max", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="max"), forms=("gather", "portable")),
+    Row("SAGE LSTM", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="lstm"), translates=None),  # reads edges in their order
+    Row("SAGE median, projected", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="median", project=True, bias=False)),
+    Row("SAGE deviation", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="std")),
+    Row("SAGE softmax, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="softmax", root_weight=False)),
+    Row("own: differences", lambda: Differences("sum"), forms=("gather", "portable")),
+    Row("own: differences, two ways", lambda: Differences(["mean", "max"])),
+    Row("own: weighted mean", lambda: Weighted("mean"), forms=("gather", "portable")),
     Row("SAGE min, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="min", root_weight=False), forms=("gather",)),
     Row(
         "GridPool overlapping, padded, rounded up",
@@ -214,6 +326,46 @@ ROWS = (
         translates=None,
     ),
     Row("LocalResponseNorm", lambda: gconv.LocalResponseNorm(2, 1.0)),
+    Row("SG", lambda: gconv.SGConv(CHANNELS, 4, K=2), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row("SG narrowing", lambda: gconv.SGConv(CHANNELS, 2, 3, add_self_loops=False), forms=("fused", "gather")),
+    Row("SSG", lambda: gconv.SSGConv(CHANNELS, 4, 0.1, K=3), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row("SSG narrowing", lambda: gconv.SSGConv(CHANNELS, 2, 0.3, K=2, bias=False), forms=("fused", "gather")),
+    Row(
+        "GatedGraph",
+        lambda: gconv.GatedGraphConv(4, 1),
+        forms=("fused", "stencil", "gather", "dense", "portable"),
+    ),
+    Row(
+        "GINE",
+        lambda: gconv.GINEConv(_network(CHANNELS, 5, 4), 0.25, True, edge_dim=2),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("Graph", lambda: gconv.GraphConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
+    Row("Graph max", lambda: gconv.GraphConv(CHANNELS, 4, "max", bias=False), forms=("gather", "portable")),
+    Row("ResGated", lambda: gconv.ResGatedGraphConv(CHANNELS, 4), forms=("fused", "gather", "portable")),
+    Row(
+        "ResGated with edges",
+        lambda: gconv.ResGatedGraphConv(CHANNELS, 4, edge_dim=2, root_weight=False),
+        forms=("fused", "gather", "portable"),
+    ),
+    Row("ResGated tanh", lambda: gconv.ResGatedGraphConv(CHANNELS, 4, nn.Tanh()), forms=("gather", "portable")),
+    Row("RGCN", lambda: gconv.RGCNConv(CHANNELS, 4, 48), forms=("collapsed", "gather", "portable")),
+    Row(
+        "RGCN bases",
+        lambda: gconv.RGCNConv(CHANNELS, 4, 48, num_bases=3, aggr="add"),
+        forms=("collapsed", "fused", "gather", "portable"),
+    ),
+    Row(
+        "RGCN blocks",
+        lambda: gconv.RGCNConv(CHANNELS, 6, 48, num_blocks=3, root_weight=False),
+        forms=("collapsed", "gather", "portable"),
+    ),
+    Row("Transformer", lambda: gconv.TransformerConv(CHANNELS, 2, heads=3), forms=("fused", "gather", "portable")),
+    Row(
+        "Transformer with edges",
+        lambda: gconv.TransformerConv(CHANNELS, 4, heads=2, concat=False, beta=True, edge_dim=2),
+        forms=("fused", "gather", "portable"),
+    ),
     Row("Spectral", lambda: gconv.SpectralConv(CHANNELS, 4, 6), undirected=True),
     Row("Spectral sym", lambda: gconv.SpectralConv(CHANNELS, 4, 2, normalization="sym", bias=False), undirected=True),
     Row(
@@ -223,6 +375,19 @@ ROWS = (
         equivariant=False,
         translates=None,
     ),
+    Row(
+        "Spline",
+        lambda: gconv.SplineConv(CHANNELS, 4, dim=2, kernel_size=4, max_value=5.0),
+        forms=("collapsed", "fused", "gather", "portable"),
+    ),
+    Row(
+        "Spline quadratic, closed, sum",
+        lambda: gconv.SplineConv(
+            CHANNELS, 4, 2, [5, 3], [True, False], 2, aggr="add", root_weight=False, bias=False, max_value=5.0
+        ),
+        forms=("collapsed", "fused", "gather", "portable"),
+    ),
+    Row("Spline max", lambda: gconv.SplineConv(CHANNELS, 4, 2, 4, degree=3, aggr="max", max_value=5.0)),
     Row("TAG", lambda: gconv.TAGConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
     Row("TAG narrowing, raw", lambda: gconv.TAGConv(CHANNELS, 2, K=2, normalize=False, bias=False), forms=("fused",)),
     Row("TAG K=0", lambda: gconv.TAGConv(CHANNELS, 4, K=0), forms=("fused", "gather")),

@@ -34,7 +34,8 @@ def compare(
     variants: Annotated[
         str,
         typer.Option(
-            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma."
+            help="Some of grid,directional,cheb,monet,gcn,spectral,linear,mlp; empty: these. Also: sage,gin,tag,arma,"
+            "graph,gine,transformer,resgated,spline, or a layer of your own as module:Class."
         ),
     ] = "",
     neighbors: Annotated[int, typer.Option(help="Neighbours of a pixel in the graph: 4 or 8.")] = 8,

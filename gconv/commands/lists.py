@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import gconv
@@ -17,9 +21,21 @@ def list_models() -> None:
     Console().print(table)
 
 
-def list_layers() -> None:
-    """List the graph layers with kind and reference."""
-    table = Table("layer", "kind", "reference")
+def list_layers(
+    kind: Annotated[str, typer.Option(help="Only these: spatial, spectral, pooling or normalisation.")] = "",
+) -> None:
+    """List the graph layers: equation, cost, whether a trained one transfers to another graph, reference."""
+    kinds = sorted({layer.kind for layer in gconv.layers()})
+    if kind and kind not in kinds:
+        raise ValueError(f"--kind is one of {', '.join(kinds)}; got {kind!r}")
+    table = Table(
+        "layer", "kind", "equation", "cost: multiply-adds a signal", "transfers", "reference", show_lines=True
+    )
+    for column in table.columns:
+        column.overflow = "fold"
     for layer in gconv.layers():
-        table.add_row(layer.__name__, layer.kind, layer.reference)
-    Console().print(table)
+        if not kind or layer.kind == kind:
+            cells = (layer.kind, layer.equation, layer.cost, layer.transfers, layer.reference)
+            table.add_row(layer.__name__, *map(escape, cells))
+    console = Console()
+    (console if console.is_terminal else Console(width=240)).print(table)

@@ -1,17 +1,18 @@
-"""Read the pickles in which CIFAR is published, without running pickle code.
+"""Read the pickles in which data sets are published, without running pickle code.
 
 A pickle is a program for a small stack machine, and one of its instructions calls any function by name. Here a machine
-knows only the instructions that these files are made of, and the three names by which numpy writes an array; a call is
-never made, but its meaning (an array of bytes) put in its place. Anything else is refused with its name and position.
+knows only the instructions that these files are made of, the three names by which numpy writes an array, and those of
+the kind of files that is read; a call is never made, but its meaning (an array of numbers) put in its place. Anything
+else is refused with its name and position.
 
-Values: dictionaries, lists, tuples, bytes, text, whole numbers, None, truth values, and uint8 arrays as tensors.
+Values: dictionaries, lists, tuples, bytes, text, whole numbers, None, truth values, and arrays as tensors.
 """
 
 from __future__ import annotations
 
 import math
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,32 @@ from gconv.data.errors import DataError
 _RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 _NDARRAY, _DTYPE, _ENCODE = ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")
 _KNOWN = {*_RECONSTRUCT, _NDARRAY, _DTYPE, _ENCODE}
+_NUMBERS = {
+    "u1": torch.uint8,
+    "i4": torch.int32,
+    "i8": torch.int64,
+    "f4": torch.float32,
+    "f8": torch.float64,
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of files: whose they are, the numbers in their arrays, and what stands for a call of a further name."""
+
+    owner: str
+    numbers: frozenset[str]
+    calls: Mapping[tuple[str, str], Callable[[], Any]] = field(default_factory=dict)
+
+
+CIFAR = Kind("CIFAR", frozenset({"u1"}))
+
+
+@dataclass
+class Held:
+    """An object of which only the state is wanted, by names."""
+
+    state: dict[str, Any] = field(default_factory=dict)
 
 
 class _Refused(Exception):
@@ -44,6 +71,7 @@ class _Name:
 @dataclass
 class _DType:
     code: str
+    order: str = "|"
 
 
 @dataclass
@@ -55,6 +83,7 @@ class _Array:
 class _Machine:
     """The stack, the marks in it, and the memo."""
 
+    kind: Kind
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -88,7 +117,7 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 
 def _push_name(machine: _Machine, module: str, name: str) -> None:
-    if (module, name) not in _KNOWN:
+    if (module, name) not in _KNOWN and (module, name) not in machine.kind.calls:
         raise _Refused(f"it calls {module}.{name}")
     machine.stack.append(_Name(module, name))
 
@@ -101,9 +130,11 @@ def _reduce(machine: _Machine, _: Any) -> None:
         machine.stack.append(_Array())
     elif function.key == _DTYPE and arguments and isinstance(arguments[0], str | bytes):
         code = arguments[0]
-        machine.stack.append(_DType(code.decode("latin-1") if isinstance(code, bytes) else code))
+        machine.stack.append(_DType((code.decode("latin-1") if isinstance(code, bytes) else code).lstrip("|<")))
     elif function.key == _ENCODE and len(arguments) == 2 and arguments[1] == "latin1":
         machine.stack.append(str(arguments[0]).encode("latin-1"))
+    elif function.key in machine.kind.calls:
+        machine.stack.append(machine.kind.calls[function.key]())
     else:
         raise _Refused(f"it calls {function.module}.{function.name} with arguments of its own")
 
@@ -111,18 +142,27 @@ def _reduce(machine: _Machine, _: Any) -> None:
 def _build(machine: _Machine, _: Any) -> None:
     state, target = machine.stack.pop(), machine.stack[-1]
     if isinstance(target, _DType):
-        return  # byte order and fields, of which one byte has none
-    if not isinstance(target, _Array) or not isinstance(state, tuple) or len(state) != 5:
+        target.order = _text(state[1])
+    elif isinstance(target, Held) and isinstance(state, dict):
+        target.state = {_text(name): _plain(value) for name, value in state.items()}
+    elif isinstance(target, _Array) and isinstance(state, tuple) and len(state) == 5:
+        target.tensor = _tensor(machine.kind, *state[1:])
+    else:
         raise _Refused("it sets the state of what is no array")
-    _, shape, dtype, fortran, content = state
+
+
+def _tensor(kind: Kind, shape: Any, dtype: Any, fortran: Any, content: Any) -> torch.Tensor | None:
     content = content.encode("latin-1") if isinstance(content, str) else content
-    if not isinstance(dtype, _DType) or dtype.code not in ("u1", "|u1") or fortran or not isinstance(content, bytes):
-        raise _Refused("it holds an array of other numbers than bytes in row-major order")
+    known = isinstance(dtype, _DType) and dtype.code in kind.numbers and dtype.order in "|<"
+    if not known or fortran or not isinstance(content, bytes):
+        numbers = "bytes" if kind.numbers == {"u1"} else ", ".join(sorted(kind.numbers))
+        raise _Refused(f"it holds an array of other numbers than {numbers} in row-major order")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise _Refused(f"it holds an array of shape {shape!r}")
-    if math.prod(shape) != len(content):
+    numbers = _NUMBERS[dtype.code]
+    if math.prod(shape) * numbers.itemsize != len(content):
         raise _Refused(f"it holds an array of {len(content):,} bytes for shape {shape}")
-    target.tensor = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(shape) if content else None
+    return torch.frombuffer(bytearray(content), dtype=numbers).reshape(shape) if content else None
 
 
 def _set_items(machine: _Machine, _: Any) -> None:
@@ -171,7 +211,7 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE3": lambda machine, _: machine.push_tuple(3),
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _reduce),
     "BUILD": _build,
 }
 
@@ -187,8 +227,19 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     >>> read_pickle(path)["label_names"]
     [b'cat']
     """
+    value = read_value(path, CIFAR)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: found a {type(value).__name__}, expected the dictionary that CIFAR's files hold")
+    return {_text(key): _plain(item) for key, item in value.items()}
+
+
+def read_value(path: str | Path, kind: Kind) -> Any:
+    """Read what a pickle of this kind holds, without running anything in it.
+
+    `DataError` for a file that is damaged, or has any instruction or name that files of this kind do not need.
+    """
     path = Path(path)
-    machine, position = _Machine(), 0
+    machine, position = _Machine(kind), 0
     try:
         for opcode, argument, at in pickletools.genops(path.read_bytes()):
             position = at or 0
@@ -198,17 +249,19 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
         (value,) = machine.stack
     except _Refused as refusal:
         raise DataError(
-            f"{path}: refused at byte {position}, nothing in it was run: {refusal}, which no file of CIFAR does; "
-            "fetch or copy the file again"
+            f"{path}: refused at byte {position}, nothing in it was run: {refusal}, which no file of {kind.owner} "
+            "does; fetch or copy the file again"
         ) from refusal
     except (ValueError, IndexError, KeyError, AttributeError, TypeError, UnicodeError, OverflowError) as error:
         raise DataError(
             f"{path}: found a pickle that breaks off or makes no sense at byte {position} ({error}), expected a "
             "complete one; delete the file and fetch or copy it again"
         ) from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: found a {type(value).__name__}, expected the dictionary that CIFAR's files hold")
-    return {_text(key): item.tensor if isinstance(item, _Array) else item for key, item in value.items()}
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.tensor if isinstance(value, _Array) else value
 
 
 def _text(key: Any) -> str:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gconv.domains.batch import Parts, check_graphs
 from gconv.domains.lattice import Lattice, coordinates
 from gconv.domains.plan import Plan
 from gconv.domains.structure import Structure, constant
 from grid_cnn import Grid
+
+_TENSORS = ("edge_index", "edge_weight", "edge_attr", "pos", "batch")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,6 +32,8 @@ class Graph:
         edge_attr: `(E, D)` or `(E,)` of any dtype, what layers with edge features read (pseudo-coordinates, for one).
         pos: `(N, d)`, the nodes' positions.
         lattice: the rule that made the graph out of a grid, if one did. Set by `grid_graph`.
+        batch: `(N,)`, of a disjoint union: the graph that each node belongs to, from 0 on (`batch_graphs` makes one).
+        num_graphs: how many graphs there are; if None, the largest entry of `batch` + 1, or 1.
 
     Attributes:
         structure: the edges alone, with their sorted rows; shared by graphs that differ in weights only.
@@ -37,7 +42,8 @@ class Graph:
 
     Raises:
         TypeError: for tensors of a wrong dtype.
-        ValueError: for wrong shapes, indices out of range, weights that are not finite, tensors on several devices.
+        ValueError: for wrong shapes, indices out of range, weights that are not finite, tensors on several devices,
+            edges between two graphs.
 
     >>> graph = Graph(torch.tensor([[0, 1], [1, 2]]))
     >>> graph
@@ -50,6 +56,8 @@ class Graph:
     edge_attr: Tensor | None = None
     pos: Tensor | None = None
     lattice: Lattice | None = None
+    batch: Tensor | None = None
+    num_graphs: int = None  # pyright: ignore[reportAssignmentType]
     structure: Structure = field(init=False)
     plan: Plan = field(init=False)
     derived: WeakTensorKeyDictionary = field(init=False, default_factory=WeakTensorKeyDictionary)
@@ -58,7 +66,7 @@ class Graph:
     @constant
     def __post_init__(self) -> None:
         _validate(self)
-        for name in ("edge_index", "edge_weight", "edge_attr", "pos"):
+        for name in _TENSORS:
             tensor = getattr(self, name)
             if tensor is not None and not tensor.requires_grad:
                 tensor = tensor.detach().clone()
@@ -67,6 +75,11 @@ class Graph:
         if self.num_nodes is None:
             largest = int(self.edge_index.max()) + 1 if self.edge_index.numel() else 0
             object.__setattr__(self, "num_nodes", largest if self.pos is None else self.pos.shape[0])
+        check_graphs(self)
+        if self.batch is not None:
+            object.__setattr__(self, "batch", self.batch.long())
+        if self.num_graphs is None:
+            object.__setattr__(self, "num_graphs", 1 if self.batch is None else int(self.batch.max()) + 1)
         structure = Structure(self.edge_index[0], self.edge_index[1], self.num_nodes, self.num_nodes)
         object.__setattr__(self, "structure", structure)
         object.__setattr__(self, "plan", Plan(self))
@@ -87,6 +100,12 @@ class Graph:
         """The grid whose cells the nodes are, in row-major order, if there is one."""
         return None if self.lattice is None else self.lattice.grid
 
+    @property
+    def parts(self) -> Parts | None:
+        """The graphs of a disjoint union, None where there is but one."""
+        batch = self.batch
+        return None if batch is None else self.plan.keep("graphs", lambda: Parts(batch, self.num_graphs))
+
     def to(self, device: torch.device | str) -> Graph:
         """This graph on `device`; asked twice, the same object."""
         target = torch.empty(0, device=device).device  # "cuda" names the current one
@@ -94,7 +113,7 @@ class Graph:
             return self
         learned = self.edge_weight is not None and self.edge_weight.requires_grad
         if learned or (self.grid, target) not in self._family:
-            moved = {name: getattr(self, name) for name in ("edge_index", "edge_weight", "edge_attr", "pos")}
+            moved = {name: getattr(self, name) for name in _TENSORS}
             family = {} if learned else self._family  # weights that change have no copy to keep
             tensors = {name: None if t is None else t.to(target) for name, t in moved.items()}
             return replace(self, **tensors, _family=family)
@@ -117,9 +136,10 @@ class Graph:
             of_lattice(self.lattice.on(grid), self.device, self._family)
         return self._family[grid, self.device]
 
-    def having(self, **tensors: Tensor | None) -> Graph:
-        """The same edges with another `edge_weight`, `edge_attr` or `pos`, sharing the sorted rows."""
-        other = replace(self, **tensors, lattice=None, _family={})
+    def having(self, **tensors: Tensor | int | None) -> Graph:
+        """The same edges with another `edge_weight`, `edge_attr`, `pos` or `batch`, sharing the sorted rows."""
+        count = None if "batch" in tensors else self.num_graphs
+        other = replace(self, **{"num_graphs": count, **tensors}, lattice=None, _family={})  # pyright: ignore[reportArgumentType]
         object.__setattr__(other, "structure", self.structure)
         return other
 
@@ -144,6 +164,7 @@ class Graph:
         parts = [f"num_nodes={self.num_nodes}", f"num_edges={self.num_edges}"]
         if self.grid is not None:
             parts.insert(0, f"{'×'.join(map(str, self.grid.size))}{' periodic' if self.grid.periodic else ''} grid")
+        parts += [f"num_graphs={self.num_graphs}"] * (self.batch is not None)
         parts += ["weighted"] * (self.edge_weight is not None)
         parts += [f"device={self.device}"] * (self.device.type != "cpu")
         return f"Graph({', '.join(parts)})"
@@ -156,7 +177,9 @@ def of_lattice(lattice: Lattice, device: torch.device | str, family: dict[Any, G
         tensors = edge_index, weight, move, coordinates(lattice.grid).float()
     edge_index, weight, move, pos = (None if t is None else t.to(device) for t in tensors)
     assert edge_index is not None
-    return Graph(edge_index, lattice.grid.num_nodes, weight, move, pos, lattice, {} if family is None else family)
+    return Graph(
+        edge_index, lattice.grid.num_nodes, weight, move, pos, lattice, _family={} if family is None else family
+    )
 
 
 def _validate(graph: Graph) -> None:

@@ -97,9 +97,12 @@ class Structure:
     @cached_property
     @constant
     def with_loops(self) -> tuple[Structure, Tensor]:
-        """The edges between different nodes, then one loop a node; and which of these edges they are."""
+        """The edges between different nodes, then one loop a node; and which of these edges they are.
+
+        Where sources are not the targets, equal numbers count as the same node.
+        """
         kept = (self.source != self.target).nonzero().squeeze(1)
-        nodes = torch.arange(self.num_targets, device=self.source.device)
+        nodes = torch.arange(min(self.num_sources, self.num_targets), device=self.source.device)
         source, target = torch.cat([self.source[kept], nodes]), torch.cat([self.target[kept], nodes])
         return Structure(source, target, self.num_sources, self.num_targets), kept
 
@@ -140,6 +143,13 @@ class Structure:
         other = Structure(self.target, self.source, self.num_targets, self.num_sources)
         other.__dict__.update(rows=self.columns, columns=self.rows, to_rows=self.to_columns, to_columns=self.to_rows)
         return other
+
+    @cached_property
+    @constant
+    def joined(self) -> Structure:
+        """Targets, then sources, as the nodes of one graph: for work that has one table for both ends of an edge."""
+        count = self.num_targets + self.num_sources
+        return Structure(self.source + self.num_targets, self.target, count, count)
 
     @cached_property
     @constant

@@ -2,6 +2,7 @@
 
     additive (GAT)    s_e[h] = leaky( a[h] · x[source(e), h] + b[h] · x[target(e), h] + r[e, h] )
     dynamic (GATv2)   s_e[h] = Σ_c a[h, c] leaky( x[source(e), h, c] + z[target(e), h, c] + r[e, h, c] )
+    dot (Transformer) s_e[h] = q[target(e), h] · k[source(e), h] + u[target(e), h] · f_e, with sums of v, and of f
 
     y[t, h] = Σ_{e into t} α_e[h] x[source(e), h],   α_e = exp(s_e) / Σ_{e' into t} exp(s_e')
 
@@ -13,10 +14,11 @@ Forms, equal to rounding:
 
 The steps, scores and coefficients as tensors, run with their sum in every form of a weighted sum ('gather', 'sparse').
 
-Shapes: x, z, y `(S, N, H, C)`; a, b `(H, C)`. Nodes without edges get 0.
-Cost: E · H · C multiply-adds a signal, and E · H · C more for dynamic scores. References: Veličković, Cucurull,
-Casanova, Romero, Liò and Bengio, Graph attention networks (2018), equations 1 to 6; Brody, Alon and Yahav, How
-attentive are graph attention networks? (2022), equation 7.
+Shapes: x, z, y, q, k, v `(S, N, H, C)`; a, b `(H, C)`; u `(S, N, H, D)`, f `(E, D)`. Nodes without edges get 0.
+Cost: E · H · C multiply-adds a signal, and E · H · C more for dynamic scores and inner products. References:
+Veličković, Cucurull, Casanova, Romero, Liò and Bengio, Graph attention networks (2018), equations 1 to 6; Brody, Alon
+and Yahav, How attentive are graph attention networks? (2022), equation 7; Shi, Huang, Feng, Zhong, Wang and Sun, Masked
+label prediction: unified message passing model for semi-supervised classification (2021), equations 3 and 4.
 """
 
 from __future__ import annotations
@@ -27,8 +29,16 @@ from torch import Tensor
 
 from gconv.domains.structure import Structure
 from gconv.functional.additive import fused_additive
+from gconv.functional.dotted import fused_dot
 from gconv.functional.dynamic import fused_dynamic
-from gconv.functional.explicit import additive_scores, dynamic_scores, row_softmax, weighted
+from gconv.functional.explicit import (
+    additive_scores,
+    dot_scores,
+    dynamic_scores,
+    features_weighted,
+    row_softmax,
+    weighted,
+)
 from gconv.functional.forms import default_form, pick
 from gconv.functional.gpu.operators import triton_additive, triton_dynamic
 from gconv.functional.propagate import sum_forms
@@ -121,3 +131,45 @@ def dynamic_attention(
     alpha = F.dropout(alpha, dropout)
     y = weighted(x, alpha, structure, chosen)
     return y, alpha if weights else None
+
+
+def dot_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    structure: Structure,
+    u: Tensor | None = None,
+    f: Tensor | None = None,
+    *,
+    dropout: float = 0.0,
+    form: str | None = None,
+    weights: bool = False,
+    choices: dict[str, str] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Attention with inner products as scores (Transformer), which the caller has scaled.
+
+    Args:
+        q: `(S, T, H, C)`. k, v: `(S, n, H, C)`. u: `(S, T, H, D)` and f: `(E, D)` in the order of the edges, or None.
+        dropout, form, weights, choices: as in `attention`.
+
+    Returns:
+        y `(S, T, H, C)`; Σ α f `(S, T, H, D)`, or None without f; and α `(S, E, H)` in the order of the edges, before
+        any of it is dropped, if wanted, else None.
+
+    >>> import torch
+    >>> structure = Structure(torch.tensor([0, 1]), torch.tensor([2, 2]), 3, 3)
+    >>> x = torch.arange(3.0).view(1, 3, 1, 1)
+    >>> dot_attention(0 * x, x, x, structure)[0].flatten()
+    tensor([0.0000, 0.0000, 0.5000])
+    """
+    what = f"dot attention of {q.shape[2]} heads, {q.shape[3]} channels each"
+    steps = weights or dropout > 0
+    able = sum_forms(q.device) if steps else ("fused", *sum_forms(q.device))
+    why = "the coefficients themselves are wanted" if steps else "no coefficient is stored"
+    chosen = pick(form, able, able[0], why, choices, what)
+    if chosen == "fused":
+        return *fused_dot(q, k, v, u, f, structure), None
+    alpha = row_softmax(dot_scores(q, k, u, f, structure), structure)
+    used = F.dropout(alpha, dropout)
+    z = None if f is None else features_weighted(f, used, structure, chosen)
+    return weighted(v, used, structure, chosen), z, alpha if weights else None

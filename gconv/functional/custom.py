@@ -22,7 +22,7 @@ _PLAIN = (Tensor, nn.Parameter)
 
 def _is_watched(given: tuple[Any, ...]) -> bool:
     """Whether somebody must see the operator: a compiler, a mode, a transform, a tensor of another class."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return True
     if _get_current_dispatch_mode() is not None or peek_interpreter_stack() is not None:
         return True

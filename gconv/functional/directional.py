@@ -4,20 +4,25 @@ On a grid's graph this is the grid's convolution, tap for tap. Two forms, equal 
 
     convolution   the signal read as a channels-last picture, torch's convolution            graphs of a grid
     gather        a table of neighbours, found from positions, one product over all taps     graphs with positions
+
+Where nodes do not stand on the offsets of the kernel, taps read weighted means of the nodes near them (`placement`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.lattice import coordinates
+from gconv.functional.assignments import Assignment, assigned_sum
 from gconv.functional.forms import pick
+from gconv.functional.placement import EXACT, Placement, soft_taps
+from gconv.functional.propagate import sum_forms
 from grid_cnn.conv import convolve, output_grid
 
 
@@ -44,7 +49,7 @@ class Window:
         full = all(sum(pair) == span for pair, span in zip(self.borders, spans, strict=True))
         return full and all(s == 1 for s in self.stride)
 
-    def codomain(self, graph: Graph) -> Graph:
+    def codomain(self, graph: Graph, placement: Placement = EXACT) -> Graph:
         """The graph of the window's positions.
 
         Raises:
@@ -52,7 +57,7 @@ class Window:
         """
         if self.is_point:
             return graph
-        if graph.grid is not None:
+        if graph.grid is not None and placement.on_cells:
             _check_axes(graph.grid.ndim, self)
             window = self.kernel_size, self.stride, self.borders, self.dilation, self.padding_mode
             return graph.on(output_grid(graph.grid, *window))
@@ -61,8 +66,8 @@ class Window:
         _check_axes(graph.pos.shape[1], self)
         if not self.keeps_size or self.padding_mode != "zeros":
             raise ValueError(
-                f"{graph!r} is not the graph of a grid: a directional convolution there has stride 1, padding='same' "
-                "and padding_mode='zeros'"
+                f"{graph!r} is not the graph of a grid with taps on its cells: a directional convolution there has "
+                "stride 1, padding='same' and padding_mode='zeros'"
             )
         return graph
 
@@ -80,25 +85,30 @@ def directional(
     window: Window,
     groups: int = 1,
     form: str | None = None,
+    placement: Placement = EXACT,
 ) -> Tensor:
     """The convolution of the module's docstring.
 
     Args:
         x: `(B, N, C_in)`. weight: `(C_out, C_in / groups, *kernel_size)`. bias: `(C_out,)` or None.
-        form: 'convolution', 'gather', or None for the engine's choice.
+        form: 'convolution', 'gather', or None for the engine's choice; of soft taps that of a sum of kernels.
+        placement: how nodes answer the taps; by default on a grid's graph each reads one cell.
 
     Returns:
         `(B, N', C_out)` on `window.codomain(graph)`.
     """
-    out = window.codomain(graph)
+    out = window.codomain(graph, placement)
     if window.is_point and groups == 1:
         return torch.nn.functional.linear(x, weight.flatten(1), bias)
-    able = ("convolution", "gather") if graph.grid is not None else ("gather",)
+    on_cells = graph.grid is not None and placement.on_cells
+    if placement.is_soft and not on_cells:
+        return _softly(x, graph, weight, bias, window, groups, form, placement)
+    able = ("convolution", "gather") if on_cells else ("gather",)
     why = "a signal on a grid's graph is a picture" if len(able) == 2 else "not a grid's graph"
     if pick(form, able, able[0], why, graph.plan.choices, f"directional {window.kernel_size}") == "convolution":
         return _as_picture(x, graph, weight, bias, window, groups)
-    key = ("neighbours", window)
-    table = graph.plan.keep(key, lambda: neighbours(graph, out, window))
+    key = "neighbours", window, placement
+    table = graph.plan.keep(key, lambda: neighbours(graph, out, window, placement))
     padded = torch.cat([x, x.new_zeros(x.shape[0], 1, x.shape[2])], 1)
     taps = padded[:, table].unflatten(-1, (groups, -1))
     kernels = weight.flatten(2).unflatten(0, (groups, -1))
@@ -114,12 +124,50 @@ def _as_picture(x: Tensor, graph: Graph, weight: Tensor, bias: Tensor | None, wi
     return y.movedim(1, -1).flatten(1, -2)
 
 
-def neighbours(graph: Graph, out: Graph, window: Window) -> Tensor:
+def _softly(
+    x: Tensor,
+    graph: Graph,
+    weight: Tensor,
+    bias: Tensor | None,
+    window: Window,
+    groups: int,
+    form: str | None,
+    placement: Placement,
+) -> Tensor:
+    why, what = f"taps are {placement.assignment}", f"directional {window.kernel_size}"
+    chosen = pick(form, ("fused", *sum_forms(x.device)), "fused", why, graph.plan.choices, what)
+    taps = _taps(graph, window, placement, x.dtype)
+    matrices = weight.flatten(2).unflatten(0, (groups, -1)).permute(0, 3, 2, 1)
+    parts = [
+        assigned_sum(part, taps, kernel, form=chosen, choices=graph.plan.choices)
+        for part, kernel in zip(x.chunk(groups, -1), matrices, strict=True)
+    ]
+    y = torch.cat(parts, -1)
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def _taps(graph: Graph, window: Window, placement: Placement, dtype: torch.dtype) -> Assignment:
+    """What the taps read, kept with the graph."""
+    key = "soft taps", window.kernel_size, window.dilation, placement
+    exact = graph.plan.keep(key, lambda: soft_taps(graph, _offsets(window, graph.device), placement))
+    return graph.plan.keep((*key, dtype), lambda: replace(exact, weight=exact.weight.to(dtype)))
+
+
+def reads(graph: Graph, window: Window, placement: Placement) -> int:
+    """How many nodes the taps of all outputs read, together."""
+    if window.is_point:
+        return 0
+    if placement.is_soft and not (graph.grid is not None and placement.on_cells):
+        return _taps(graph, window, placement, torch.float64).weight.numel()
+    return int((neighbours(graph, window.codomain(graph, placement), window, placement) < graph.num_nodes).sum())
+
+
+def neighbours(graph: Graph, out: Graph, window: Window, placement: Placement = EXACT) -> Tensor:
     """For every output node and tap the input node it reads, `(N', taps)`; N stands for a zero beyond the border."""
     if window.is_point:
         return torch.arange(graph.num_nodes, device=graph.device)[:, None]
-    if graph.grid is None:
-        return _by_position(graph, window)
+    if graph.grid is None or not placement.on_cells:
+        return _by_position(graph, window, placement.spacing)
     assert out.grid is not None
     mode = "circular" if graph.grid.periodic else window.padding_mode
     centres = coordinates(out.grid, graph.device)
@@ -142,15 +190,17 @@ def neighbours(graph: Graph, out: Graph, window: Window) -> Tensor:
     return table.masked_fill(outside, graph.num_nodes)
 
 
-def _by_position(graph: Graph, window: Window) -> Tensor:
-    """Neighbours looked up by position, for nodes that stand on whole-number positions in any order, gaps allowed."""
+def _by_position(graph: Graph, window: Window, spacing: float) -> Tensor:
+    """Neighbours looked up by position, for nodes that stand on multiples of the spacing in any order, gaps allowed."""
     assert graph.pos is not None
-    coords = graph.pos.round().long()
-    if bool(((graph.pos - coords).abs() > 1e-3).any()):
-        node = int(((graph.pos - coords).abs() > 1e-3).any(1).nonzero()[0])
+    places = graph.pos / spacing
+    coords = places.round().long()
+    if bool(((places - coords).abs() > 1e-3).any()):
+        node = int(((places - coords).abs() > 1e-3).any(1).nonzero()[0])
         raise ValueError(
             f"node {node} of {graph!r} is at {graph.pos[node].tolist()}: a directional convolution off a grid's graph "
-            "needs whole-number positions; divide pos by the spacing of the cells"
+            f"needs positions that are whole multiples of spacing={spacing:g}; pass the spacing of the cells, or "
+            "assignment='bilinear' for nodes that stand anywhere"
         )
     spans = [d * (f - 1) for f, d in zip(window.kernel_size, window.dilation, strict=True)]
     coords = coords - coords.min(0).values + torch.tensor(spans, device=graph.device)

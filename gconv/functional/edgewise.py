@@ -22,16 +22,31 @@ from gconv.functional.explicit import differentiable
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import acts_by_rows, is_a_function
 
-Reduction = Literal["add", "sum", "mean", "max", "min"]
+Reduction = Literal["add", "sum", "mean", "max", "min", "median", "softmax", "std", "var"]
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "add": lambda messages: messages.sum(-2),
     "sum": lambda messages: messages.sum(-2),
     "mean": lambda messages: messages.mean(-2),
     "max": lambda messages: messages.amax(-2),  # equal ones share the gradient
     "min": lambda messages: messages.amin(-2),
+    "median": lambda messages: messages.median(-2).values,  # the lower of two in the middle
+    "softmax": lambda messages: (messages.softmax(-2) * messages).sum(-2),
+    "std": lambda messages: _deviation(_variance(messages)),
+    "var": lambda messages: _variance(messages),
 }
+_LEAST_VARIANCE = 1e-5
 # Numbers of the messages that are made at once.
 _PIECE_NUMBERS = 1 << 22
+
+
+def _variance(messages: Tensor) -> Tensor:
+    return messages.square().mean(-2) - messages.mean(-2).square()
+
+
+def _deviation(variance: Tensor) -> Tensor:
+    """The root, but 0, without a gradient, where it is too small for a derivative: as in PyG."""
+    root = variance.clamp(min=_LEAST_VARIANCE).sqrt()
+    return root.masked_fill(root <= _LEAST_VARIANCE**0.5, 0.0)
 
 
 def check_reduction(layer: str, aggr: object) -> None:

@@ -29,6 +29,14 @@ def dynamic_scores(
     return (F.leaky_relu(sums if r is None else sums + r, slope) * attention).sum(-1)
 
 
+def dot_scores(q: Tensor, k: Tensor, u: Tensor | None, f: Tensor | None, structure: Structure) -> Tensor:
+    """q[target] · k[source] + u[target] · f: `(S, T, H, C)`, `(S, n, H, C)`, `(S, T, H, D)`, `(E, D)`; `(S, E, H)`."""
+    scores = (q.index_select(1, structure.target) * k.index_select(1, structure.source)).sum(-1)
+    if u is None or f is None:
+        return scores
+    return scores + (u.index_select(1, structure.target) * f[:, None]).sum(-1)
+
+
 def row_softmax(scores: Tensor, structure: Structure) -> Tensor:
     """The softmax of `(S, E, H)` over the edges into a node."""
     shape = scores.shape[0], structure.num_targets, scores.shape[2]
@@ -42,6 +50,12 @@ def row_softmax(scores: Tensor, structure: Structure) -> Tensor:
 def weighted(x: Tensor, weights: Tensor, structure: Structure, form: str | None = None) -> Tensor:
     """Σ_e α_e x[source(e)] by heads: `(S, n, H, C)`, `(S, E, H)` to `(S, T, H, C)`."""
     return propagate(x, structure, weights, form=form)
+
+
+def features_weighted(f: Tensor, weights: Tensor, structure: Structure, form: str | None = None) -> Tensor:
+    """Σ_e α_e f_e by heads: `(E, D)`, `(S, E, H)` to `(S, T, H, D)`."""
+    spread = f[:, None].expand(*weights.shape, f.shape[1])
+    return propagate(spread, structure.arrivals, weights, form=form)
 
 
 def differentiable(

@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
+from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
 from gconv.functional.forms import pick
+from gconv.functional.propagate import propagate
 
 # Numbers of a row of several signals side by side, and of the neighbours that are compared at once.
 _WIDE = 512
@@ -222,11 +224,19 @@ _spread.register_autograd(_select_back, setup_context=_linear_setup)
 _select.register_autograd(_spread_back, setup_context=_linear_setup)
 
 
-def extreme(x: Tensor, graph: Graph, *, largest: bool = True, form: str | None = None) -> Tensor:
+def extreme(
+    x: Tensor,
+    graph: Graph,
+    structure: Structure | None = None,
+    *,
+    largest: bool = True,
+    form: str | None = None,
+) -> Tensor:
     """y of the module's docstring, or the smallest.
 
     Args:
-        x: `(..., N, C)`. largest: the largest; else the smallest.
+        x: `(..., N, C)`. structure: the edges, where they are not the graph's own but lead from sources to other
+            targets; `graph` keeps the plan. largest: the largest; else the smallest.
         form: 'gather', 'portable' (plain torch operations), or None for the engine's choice.
 
     Raises:
@@ -236,26 +246,28 @@ def extreme(x: Tensor, graph: Graph, *, largest: bool = True, form: str | None =
     >>> extreme(torch.tensor([[3.0], [5.0], [4.0]]), graph).flatten()
     tensor([5., 0., 5.])
     """
-    if x.dim() < 2 or x.shape[-2] != graph.num_nodes:
-        raise ValueError(f"x has shape (..., {graph.num_nodes}, channels) on this graph, got {tuple(x.shape)}")
+    between, structure = structure is not None, graph.structure if structure is None else structure
+    if x.dim() < 2 or x.shape[-2] != structure.num_sources:
+        raise ValueError(f"x has shape (..., {structure.num_sources}, channels) on this graph, got {tuple(x.shape)}")
     signals = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
     name = "largest" if largest else "smallest"
     what = f"{name} of {x.shape[-1]} channels"
     chosen = pick(form, ("gather", "portable"), "gather", "sorted rows, nothing stored", graph.plan.choices, what)
     if chosen == "portable":
-        out = _portable(signals, graph, largest)
+        out = _portable(signals, structure, largest)
     elif not signals.numel():
-        out = signals.clone()
+        out = propagate(signals, structure)
     else:
-        rows, columns = graph.plan.keep("neighbours by degree", lambda: _tables(graph))
-        out = _row_extreme(signals, largest, graph.num_nodes, *rows, *columns)
-    return out.reshape(x.shape)
+        key = "neighbours by degree" + ", from sources to targets" * between
+        rows, columns = graph.plan.keep(key, lambda: _tables(structure))
+        out = _row_extreme(signals, largest, structure.num_targets, *rows, *columns)
+    return out.reshape(*x.shape[:-2], *out.shape[-2:])
 
 
-def _tables(graph: Graph) -> tuple[Table, Table]:
+def _tables(structure: Structure) -> tuple[Table, Table]:
     """Both ways: rows of equally many edges together, the neighbours of each, and (rows, degree) again and again."""
-    sides = graph.structure.by_degree, graph.structure.flipped.by_degree
-    nothing = graph.edge_index.new_zeros(0)
+    sides = structure.by_degree, structure.flipped.by_degree
+    nothing = structure.source.new_zeros(0)
     rows, columns = (
         (
             torch.cat([nothing, *(piece.rows.source for piece in side)]),
@@ -267,12 +279,13 @@ def _tables(graph: Graph) -> tuple[Table, Table]:
     return rows, columns
 
 
-def _portable(x: Tensor, graph: Graph, largest: bool) -> Tensor:
-    source, target = graph.edge_index
+def _portable(x: Tensor, structure: Structure, largest: bool) -> Tensor:
+    source, target = structure.source, structure.target
     near = x.index_select(1, source)
     place = target[None, :, None].expand_as(near)
     # Not from 0 on, whatever `include_self` says: torch would give 0 its share of the gradient where it is the largest.
-    start = x.new_full(x.shape, -torch.inf if largest else torch.inf)
+    shape = x.shape[0], structure.num_targets, x.shape[2]
+    start = x.new_full(shape, -torch.inf if largest else torch.inf)
     found = start.scatter_reduce(1, place, near, "amax" if largest else "amin", include_self=False)
-    alone = torch.ones(graph.num_nodes, dtype=torch.bool, device=x.device).index_fill(0, target, False)
+    alone = torch.ones(structure.num_targets, dtype=torch.bool, device=x.device).index_fill(0, target, False)
     return found.masked_fill(alone[:, None], 0)

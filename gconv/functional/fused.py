@@ -23,7 +23,7 @@ from gconv.functional.terms import clenshaw, terms
 _BLOCK_NUMBERS = 1 << 19
 
 
-class _Sums:
+class Sums:
     """A on a few signals, as rows of one table: signal after signal, or side by side where they are narrow."""
 
     def __init__(self, values: Tensor, index: Tensor, offsets: Tensor, nodes: int, most: int, beside: bool) -> None:
@@ -32,7 +32,7 @@ class _Sums:
         self._entries, self._index, self._offsets = values.numel(), index, offsets
         self._values = values if beside or most == 1 else values.repeat(most)
 
-    def of(self, count: int) -> _Sums:
+    def of(self, count: int) -> Sums:
         """The same for a block of so many signals."""
         self.count = count
         return self
@@ -58,7 +58,7 @@ class _Sums:
             signals.copy_(table.view(self.nodes, self.count, -1).transpose(0, 1))
 
 
-def _blocks(x: Tensor, widest: int, width: int, copies: int) -> tuple[list[slice], bool]:
+def in_blocks(x: Tensor, widest: int, width: int, copies: int) -> tuple[list[slice], bool]:
     """Which of the signals `(S, N, C)` are worked on together, the most first, and whether side by side."""
     signals, nodes, _ = x.shape
     beside = width <= NARROW and signals > 1
@@ -87,8 +87,8 @@ def _polynomial(
     count, _, cout = weight.shape
     out = x.new_empty(signals, nodes, cout)
     x = x.contiguous()
-    parts, beside = _blocks(x, max(cin, cout), min(cin, cout), copies)
-    sums = _Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    parts, beside = in_blocks(x, max(cin, cout), min(cin, cout), copies)
+    sums = Sums(values, index, offsets, nodes, parts[0].stop, beside)
     for part in parts:
         apply = sums.of(part.stop - part.start)
         table, y = apply.enter(x[part]), apply.room(out[part])
@@ -141,9 +141,9 @@ def _polynomial_backward(
     turned = weight.transpose(1, 2)
     by_grad = cout <= cin * (need_x + need_weight)
     width = cout if by_grad else cin
-    parts, beside = _blocks(x, max(cin, cout), width, min(copies, copies_back))
-    sums = _Sums(values_back, index_back, offsets_back, nodes, parts[0].stop, beside)
-    again = None if by_grad else _Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    parts, beside = in_blocks(x, max(cin, cout), width, min(copies, copies_back))
+    sums = Sums(values_back, index_back, offsets_back, nodes, parts[0].stop, beside)
+    again = None if by_grad else Sums(values, index, offsets, nodes, parts[0].stop, beside)
     for part in parts:
         together = part.stop - part.start
         back = sums.of(together)

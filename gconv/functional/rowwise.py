@@ -13,10 +13,10 @@ _BY_ROWS = (*ELEMENTWISE, *_ALONG_AN_AXIS, nn.Linear, nn.LayerNorm, nn.Sequentia
 
 def modules_of(network: nn.Module) -> list[nn.Module]:
     """A network as modules in a row, if nothing is lost when they are called without it."""
-    return list(network) if type(network) is nn.Sequential and not _has_hooks(network) else [network]
+    return list(network) if type(network) is nn.Sequential and not has_hooks(network) else [network]
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether a call of the module does more than its `forward`, or tells somebody."""
     hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
     return any(hooks)
@@ -24,13 +24,13 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _is_linear(module: nn.Module) -> bool:
     """Whether a module is W x + b and nothing more, so that W and b may be used without calling it."""
-    return type(module) is nn.Linear and not _has_hooks(module)
+    return type(module) is nn.Linear and not has_hooks(module)
 
 
 def _acts_by_rows(module: nn.Module) -> bool:
     """The same of one module; a subclass, or a hook, may do anything."""
     along_last = not isinstance(module, _ALONG_AN_AXIS) or module.dim == -1
-    return type(module) in _BY_ROWS and along_last and not _has_hooks(module)
+    return type(module) in _BY_ROWS and along_last and not has_hooks(module)
 
 
 def acts_by_rows(network: nn.Module) -> bool:

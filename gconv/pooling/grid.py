@@ -44,6 +44,8 @@ class GridPool(GraphLayer):
     """
 
     kind = "pooling"
+    equation = "y[t, c] = max, min or mean of x[s, c] over the window of t"
+    cost = "k · N · C, k nodes a window"
     reference = "equal to the grid's own pool, cell by cell"
 
     def __init__(self, pool: Pool) -> None:
@@ -52,7 +54,7 @@ class GridPool(GraphLayer):
         self.in_channels = pool.in_channels
 
     def codomain(self, domain: Domain | None) -> Graph | None:
-        """The graph of the pooled grid; elsewhere the graph itself, or one node."""
+        """The graph of the pooled grid; elsewhere the graph itself, or one node (of a batch, one a graph)."""
         if not isinstance(domain, Graph):
             return None
         if domain.grid is not None and domain.grid.ndim == self.pool.ndim:
@@ -91,5 +93,5 @@ class GridPool(GraphLayer):
         else:
             steps = self._steps(graph)
             reduction = self.pool.reduction
-            out = WHOLE[reduction](signals) if steps is None else WITHIN[reduction](signals, graph, steps)
+            out = WHOLE[reduction](signals, graph.parts) if steps is None else WITHIN[reduction](signals, graph, steps)
         return cast(Tensor, out if x.dim() == 3 else out[0])

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gconv.domains.batch import Parts
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional import propagate
+from gconv.functional.segments import part_max, part_mean
 
 
 def near(graph: Graph, steps: int) -> Structure:
@@ -72,17 +74,21 @@ def _shares(pairs: Structure) -> Tensor:
 
 
 def one_node(graph: Graph) -> Graph:
-    """The graph of a single node without edges, on which a pool over all nodes of `graph` ends; the same every time."""
-    return graph.plan.keep(
-        "one node", lambda: Graph(torch.zeros(2, 0, dtype=torch.long, device=graph.device), num_nodes=1)
-    )
+    """The graph of a single node without edges, on which a pool over all nodes of `graph` ends; the same every time.
+
+    Of a batch it has one such node for each graph.
+    """
+
+    def build() -> Graph:
+        batch = None if graph.batch is None else torch.arange(graph.num_graphs, device=graph.device)
+        edges = torch.zeros(2, 0, dtype=torch.long, device=graph.device)
+        return Graph(edges, graph.num_graphs, batch=batch, num_graphs=graph.num_graphs)
+
+    return graph.plan.keep("one node", build)
 
 
 # By what is done to the values: over all nodes, and over those within some steps.
-WHOLE: dict[str, Callable[[Tensor], Tensor]] = {
-    "max": lambda x: x.amax(1, keepdim=True),
-    "mean": lambda x: x.mean(1, keepdim=True),
-}
+WHOLE: dict[str, Callable[[Tensor, Parts | None], Tensor]] = {"max": part_max, "mean": part_mean}
 WITHIN: dict[str, Callable[[Tensor, Graph, int], Tensor]] = {
     "max": largest_near,
     "min": smallest_near,

@@ -7,7 +7,8 @@ hold a 5×5 kernel); a tap that finds no node reads zero. Symbols: W_m = `weight
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N', C_out)`. Cost: taps · C_in / groups · C_out multiply-adds a node,
 as on the grid. On a grid's graph it equals `Conv2d` with the same weights, borders, strides, dilations and groups; on
-any other graph with whole-number positions it has stride 1 and 'same' borders.
+any other graph with positions it has stride 1 and 'same' borders. There nodes stand on whole multiples of the spacing
+of the kernel's offsets, or anywhere: then a tap reads a mean of the nodes near its place (`functional.placement`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
 from gconv.functional.directional import Window, directional
+from gconv.functional.placement import Placement
 from gconv.layer import GraphLayer, GraphLike
 from grid_cnn import Conv1d, Conv2d, Conv3d, Domain
 from grid_cnn.arithmetic import Padding, border, per_axis
@@ -34,6 +36,10 @@ class DirectionalConv(GraphLayer):
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as in
             `torch.nn.Conv2d`, but `padding` is 'same' by default. A kernel size given as a sequence sets the number of
             axes: `(3,)` on a line, `(3, 3, 3)` in a volume; a whole number means two.
+        assignment: 'exact' where nodes stand on whole multiples of the spacing; 'bilinear' or 'gaussian' where they
+            stand anywhere, and share in the offsets near them. On a grid's graph bilinear is exact.
+        spacing: the distance between neighbouring offsets, in the unit of the positions: on a grid's graph of cells.
+        sigma: the width of 'gaussian', in spacings.
 
     Raises:
         ValueError: for a graph without positions, or one that the window cannot step over.
@@ -48,6 +54,9 @@ class DirectionalConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "Σₘ Wₘ x at offset m + b"
+    cost = "N · taps · C_in / groups · C_out"
+    transfers = "if positions have the same spacing"
     reference = "LeCun et al. (1998), told on nodes"
 
     def __init__(
@@ -63,6 +72,10 @@ class DirectionalConv(GraphLayer):
         padding_mode: str = "zeros",
         device: Any = None,
         dtype: Any = None,
+        *,
+        assignment: str = "exact",
+        spacing: float = 1.0,
+        sigma: float = 0.5,
     ) -> None:
         super().__init__()
         check_channels(in_channels, out_channels, groups)
@@ -72,6 +85,7 @@ class DirectionalConv(GraphLayer):
         kernel, spread = per_axis(kernel_size, ndim, "kernel_size"), per_axis(dilation, ndim, "dilation")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.padding = padding
+        self.placement = Placement(assignment, spacing, sigma)
         borders = border(kernel, spread, padding)
         self.window = Window(kernel, per_axis(stride, ndim, "stride"), borders, spread, padding_mode)
         self.weight = nn.Parameter(
@@ -89,27 +103,34 @@ class DirectionalConv(GraphLayer):
 
     def codomain(self, domain: Domain | None) -> Graph | None:
         """The graph of output nodes: `domain`, or a grid's graph again after a stride or without a border."""
-        return self.window.codomain(domain) if isinstance(domain, Graph) else None
+        return self.window.codomain(domain, self.placement) if isinstance(domain, Graph) else None
 
     def forward(self, x: Tensor, edge_index: GraphLike = None, *, form: str | None = None) -> Tensor:
-        """The convolved signal; `form`: 'convolution', 'gather', or None for the engine's choice."""
+        """The convolved signal.
+
+        Args:
+            form: 'convolution' (grids), 'gather', or None for the engine's choice; of soft taps also 'fused'.
+        """
         graph, _ = self.resolve(x, edge_index)
         signals = x if x.dim() == 3 else x[None]
-        out = directional(signals, graph, self.weight, self.bias, self.window, self.groups, form)
+        out = directional(signals, graph, self.weight, self.bias, self.window, self.groups, form, self.placement)
         return out if x.dim() == 3 else out[0]
 
     @classmethod
-    def from_conv2d(cls, conv: nn.Conv2d) -> DirectionalConv:
+    def from_conv2d(cls, conv: nn.Conv2d, **placement: Any) -> DirectionalConv:
         """The layer that does on a grid's graph what `conv` does on the grid, with a copy of its weights.
+
+        Args:
+            placement: `assignment`, `spacing` and `sigma`, for other graphs.
 
         >>> conv = Conv2d(1, 2, 3, padding=1)
         >>> DirectionalConv.from_conv2d(conv).load_state_dict(conv.state_dict())
         <All keys matched successfully>
         """
-        return cls.from_conv(conv)
+        return cls.from_conv(conv, **placement)
 
     @classmethod
-    def from_conv(cls, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> DirectionalConv:
+    def from_conv(cls, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, **placement: Any) -> DirectionalConv:
         """`from_conv2d`, for a convolution of any number of axes."""
         padding = conv.padding if isinstance(conv.padding, str | int) else tuple(conv.padding)
         layer = cls(
@@ -124,6 +145,7 @@ class DirectionalConv(GraphLayer):
             conv.padding_mode,
             conv.weight.device,
             conv.weight.dtype,
+            **placement,
         )
         layer.load_state_dict(conv.state_dict())
         if isinstance(conv, Conv1d | Conv2d | Conv3d) and conv.true_convolution:
@@ -170,4 +192,6 @@ class DirectionalConv(GraphLayer):
         parts += [f"padding={self.padding!r}"] * (self.padding != "same")
         parts += [f"padding_mode={window.padding_mode!r}"] * (window.padding_mode != "zeros")
         parts += ["bias=False"] * (self.bias is None)
+        parts += [f"assignment={self.placement.assignment!r}"] * self.placement.is_soft
+        parts += [f"spacing={self.placement.spacing}"] * (self.placement.spacing != 1.0)
         return ", ".join(parts)

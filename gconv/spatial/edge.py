@@ -6,7 +6,8 @@ Symbols: h = `nn`, of 2 C_in inputs. Where h begins with a linear layer W = [W_1
 edges: h's first result on an edge is (W_1 - W_2) x_i + W_2 x_j + b; and where it ends with one, and messages are
 summed, that one runs on nodes too.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: that of h an edge, but for its linear ends. Reference:
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
+`(..., N_t, C_out)`. Cost: that of h an edge, but for its linear ends. Reference:
 Wang, Sun, Liu, Sarma, Bronstein and Solomon, Dynamic graph CNN for learning on point clouds (2019), equation 7.
 """
 
@@ -14,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_difference, of_neighbour, of_sum
-from gconv.functional.rowwise import modules_of, split_first, split_last
+from gconv.functional.differences import differences
+from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.rowwise import modules_of
 from gconv.layer import GraphLayer, GraphLike
+from gconv.pairs import Signals
 from grid_cnn.layer import ELEMENTWISE
 
 
@@ -29,7 +30,7 @@ class EdgeConv(GraphLayer):
 
     Args:
         nn: h, a module from `(..., 2 C_in)` to `(..., C_out)`.
-        aggr: 'max', 'min', 'mean' or 'add' over the neighbours.
+        aggr: 'max', 'min', 'mean', 'add', 'median', 'std', 'var' or 'softmax' over the neighbours.
 
     Raises:
         TypeError: if `nn` is no module.
@@ -42,6 +43,8 @@ class EdgeConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "largest (or smallest, mean, sum) of h(x ‖ xⱼ - x)"
+    cost = "E · cost of h, its linear ends on nodes"
     reference = "Wang et al. (2019), equation 7"
 
     def __init__(self, nn: nn.Module, aggr: Reduction = "max") -> None:
@@ -50,42 +53,29 @@ class EdgeConv(GraphLayer):
         check_reduction("EdgeConv", aggr)
         self.nn = nn
         self.aggr: Reduction = aggr
-        self.in_channels = _channels(nn)
+        self.in_channels = channels_of(nn)
 
     def reset_parameters(self) -> None:
         """Draw h's parameters by its own layers' rules."""
         reset_module(self.nn)
 
-    def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
-        """The filtered signal on the same graph."""
-        graph, _ = self.resolve(x, edge_index)
-        signals = x if x.dim() == 3 else x[None]
-        out = self._filtered(signals, graph)
-        return out if x.dim() == 3 else out[0]
-
-    def _filtered(self, x: Tensor, graph: Graph) -> Tensor:
-        structure = graph.structure
-        first, rest = split_first(self.nn)
-        if first is None:
-            return edgewise(x, x, structure, of_difference, [self.nn], self.aggr, width=4)
-        mine, theirs = first.weight.chunk(2, 1)
-        own, near = F.linear(x, mine - theirs, first.bias), F.linear(x, theirs)
-        adds = self.aggr in ("add", "sum")
-        arrived = (structure.in_degree if adds else structure.in_degree > 0).to(own.dtype)[:, None]
-        if not rest:
-            return edgewise(own, near, structure, of_neighbour, [], self.aggr) + own * arrived
-        body, last = split_last(rest) if adds or self.aggr == "mean" else (rest, None)
-        out = edgewise(own, near, structure, of_sum, body, self.aggr, width=4)
-        if last is None:
-            return out
-        out = F.linear(out, last.weight)
-        return out if last.bias is None else out + arrived * last.bias.to(out.dtype)
+    def forward(self, x: Signals, edge_index: GraphLike = None) -> Tensor:
+        """The filtered signal on the targets; x is a signal, or a pair (x_source, x_target) of equal widths."""
+        ends = self.ends(x, edge_index, needs_target=True)
+        near, own = ends.signals()
+        assert own is not None
+        if near.shape[-1] != own.shape[-1]:
+            raise ValueError(
+                f"EdgeConv looks at differences x_source - x_target, of equal widths; got {near.shape[-1]} and "
+                f"{own.shape[-1]} channels"
+            )
+        return ends.drop(differences(own, near, ends.structure, self.nn, self.aggr))
 
     def extra_repr(self) -> str:
         return f"aggr={self.aggr!r}"
 
 
-def _channels(network: nn.Module) -> int | None:
+def channels_of(network: nn.Module) -> int | None:
     """C_in, if the network's first layers tell."""
     after = (m for m in modules_of(network) if not isinstance(m, ELEMENTWISE))
     first = next(after, None)

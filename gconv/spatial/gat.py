@@ -5,9 +5,12 @@
 by H heads, which are joined side by side (`concat`) or averaged. Symbols: Θ = `lin.weight`; a_s, a_t, a_e = `att_src`,
 `att_dst`, `att_edge`; Θ_e = `lin_edge.weight`; b = `bias`.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged. Cost: N · C_in · H ·
-C_out + E · H · C_out multiply-adds a signal. Reference: Veličković, Cucurull, Casanova, Romero, Liò and Bengio, Graph
-attention networks (2018), equations 1 to 6.
+Where `in_channels` is a pair, Θ is `lin_src` for sources and `lin_dst` for targets.
+
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged; of a pair
+`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: N · C_in · H · C_out + E · H · C_out
+multiply-adds a signal. Reference: Veličković, Cucurull, Casanova, Romero, Liò and Bengio, Graph attention networks
+(2018), equations 1 to 6.
 """
 
 from __future__ import annotations
@@ -15,18 +18,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.functional.attention import attention
 from gconv.functional.product import product
 from gconv.layer import GraphLayer, GraphLike
+from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
-from grid_cnn.conv import check_channels
 
 
 class GATConv(GraphLayer):
     """`torch_geometric.nn.GATConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node; `out_channels` of each head.
+        in_channels, out_channels: channels of a node; `out_channels` of each head; `in_channels` also (of the sources,
+            of the targets), with matrices of their own, and -1 for what the first call tells.
         heads: H.
         concat: join the heads side by side; else average them.
         negative_slope: of leaky.
@@ -47,12 +52,15 @@ class GATConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "Σ αⱼ Θ xⱼ over heads + b, α a softmax of leaky(aₛ·Θxⱼ + aₜ·Θx)"
+    cost = "N · C_in · H · C_out + E · H · C_out"
     reference = "Veličković et al. (2018), equations 1 to 6"
     takes_sparse = True
+    of_target = frozenset({"lin_dst", "res"})
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: lazy.Channels,
         out_channels: int,
         heads: int = 1,
         concat: bool = True,
@@ -65,66 +73,74 @@ class GATConv(GraphLayer):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value = edge_dim, fill_value
         total = heads * out_channels
-        self.lin = nn.Linear(in_channels, total, bias=False)
+        two = isinstance(in_channels, tuple | list)
+        self.lin = None if two else lazy.linear(source, total, bias=False)
+        self.lin_src = lazy.linear(source, total, bias=False) if two else None
+        self.lin_dst = lazy.linear(target, total, bias=False) if two else None
         self.att_src = nn.Parameter(torch.empty(1, heads, out_channels))
         self.att_dst = nn.Parameter(torch.empty(1, heads, out_channels))
         self.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, total, bias=False)
         self.att_edge = None if edge_dim is None else nn.Parameter(torch.empty(1, heads, out_channels))
         width = total if concat else out_channels
-        self.res = nn.Linear(in_channels, width, bias=False) if residual else None
+        self.res = lazy.linear(target, width, bias=False) if residual else None
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw everything by Glorot's rule; b starts at zero."""
-        for lin in (self.lin, self.lin_edge, self.res):
-            if lin is not None:
-                nn.init.xavier_uniform_(lin.weight)
-        for vector in (self.att_src, self.att_dst, self.att_edge):
-            if vector is not None:
-                nn.init.xavier_uniform_(vector)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        linears = self.lin, self.lin_src, self.lin_dst, self.lin_edge, self.res
+        lazy.draw(nn.init.xavier_uniform_, *linears, self.att_src, self.att_dst, self.att_edge)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,
-        x: Tensor,
+        x: Signals,
         edge_index: GraphLike = None,
         edge_attr: Tensor | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size = None,
         return_attention_weights: bool | None = None,
         *,
         form: str | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The attended signal on the same graph.
+        """The attended signal on the targets.
 
         Args:
+            x: a signal, or a pair (x_source, x_target); without x_target the scores are those of the sources alone.
             edge_attr: features of the edges, `(E, edge_dim)`; None for the graph's own.
-            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
-            return_attention_weights: give `(edge_index, α)` as well, loops included; α `(E', H)` or `(B, E', H)`.
+            size: (number of sources, number of targets); needed where x_target is None.
+            return_attention_weights: give `(edge_index, α)` as well, loops included; α `(E', H)` or `(B, E', H)`. Of a
+                sparse adjacency: (the adjacency of α, α).
             form: 'fused', 'gather', 'portable', or None for the engine's choice.
         """
-        graph, _ = self.resolve(x, edge_index)
-        self.check_size(size, graph)
-        structure, features = loops_and_features(self, graph, edge_attr, x.dtype)
-        projected = product(x, self.lin.weight)
-        projected = (projected if x.dim() == 3 else projected[None]).unflatten(-1, (self.heads, self.out_channels))
+        ends = self.ends((x, x) if self.lin is None and isinstance(x, Tensor) else x, edge_index, size=size)
+        structure, features = loops_and_features(self, ends, edge_attr)
         r = None
         if self.lin_edge is not None and self.att_edge is not None and features is not None:
             edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
             r = features @ torch.einsum("hcd,hc->dh", edge_weight, self.att_edge[0])
         out, alpha = attention(
-            projected, self.att_src[0], self.att_dst[0], structure, r, slope=self.negative_slope,
-            dropout=self.dropout if self.training else 0.0, form=form, weights=bool(return_attention_weights),
-            choices=graph.plan.choices,
+            self._projected(ends), self.att_src[0], self.att_dst[0], ends.square(structure), r,
+            slope=self.negative_slope, dropout=self.dropout if self.training else 0.0, form=form,
+            weights=bool(return_attention_weights), choices=ends.graph.plan.choices,
         )  # fmt: skip
-        return with_heads_joined(self, out, x, structure, alpha)
+        return with_heads_joined(self, ends.rows(out), ends, structure, alpha, edge_index)
+
+    def _projected(self, ends: Ends) -> Tensor:
+        """Θ x of both ends in one table, `(S, N, H, C_out)`."""
+        mine, theirs = (self.lin_src, self.lin_dst) if self.lin is None else (self.lin, self.lin)
+        assert mine is not None
+        assert theirs is not None
+        source = product(ends.source, mine.weight)
+        target = product(ends.target, theirs.weight) if ends.paired and ends.target is not None else None
+        table = ends.table(ends.lift(source), None if target is None else ends.lift(target))
+        return table.unflatten(-1, (self.heads, self.out_channels))
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

@@ -5,9 +5,10 @@
 by H heads, which are joined side by side (`concat`) or averaged. Symbols: Θ_s = `lin_l`, Θ_t = `lin_r`, Θ_e =
 `lin_edge`; a = `att`; b = `bias`.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged. Cost: 2 N · C_in · H ·
-C_out + 2 E · H · C_out multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are graph attention
-networks? (2022), equation 7.
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged; of a pair
+`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: 2 N · C_in · H · C_out + 2 E · H · C_out
+multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are graph attention networks? (2022), equation
+7.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.functional.attention import dynamic_attention
 from gconv.layer import GraphLayer, GraphLike
+from gconv.pairs import Ends, Signals
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
-from grid_cnn.conv import check_channels
 
 
 class GATv2Conv(GraphLayer):
     """`torch_geometric.nn.GATv2Conv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node; `out_channels` of each head.
+        in_channels, out_channels: channels of a node; `out_channels` of each head; `in_channels` also (of the sources,
+            of the targets), and -1 for what the first call tells.
         heads: H.
         concat: join the heads side by side; else average them.
         negative_slope: of leaky.
@@ -48,11 +51,14 @@ class GATv2Conv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "Σ αⱼ Θₛ xⱼ over heads + b, α a softmax of a·leaky(Θₛ xⱼ + Θₜ x)"
+    cost = "2 N · C_in · H · C_out + 2 E · H · C_out"
     reference = "Brody, Alon and Yahav (2022), equation 7"
+    of_target = frozenset({"lin_r", "res"})
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: lazy.Channels,
         out_channels: int,
         heads: int = 1,
         concat: bool = True,
@@ -66,59 +72,67 @@ class GATv2Conv(GraphLayer):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value, self.share_weights = edge_dim, fill_value, share_weights
         total = heads * out_channels
-        self.lin_l = nn.Linear(in_channels, total, bias=bias)
-        self.lin_r = self.lin_l if share_weights else nn.Linear(in_channels, total, bias=bias)
+        self.lin_l = lazy.linear(source, total, bias)
+        self.lin_r = self.lin_l if share_weights else lazy.linear(target, total, bias)
         self.att = nn.Parameter(torch.empty(1, heads, out_channels))
         self.lin_edge = None if edge_dim is None else nn.Linear(edge_dim, total, bias=False)
         width = total if concat else out_channels
-        self.res = nn.Linear(in_channels, width, bias=False) if residual else None
+        self.res = lazy.linear(target, width, bias=False) if residual else None
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw everything by Glorot's rule; biases start at zero."""
-        for lin in (self.lin_l, self.lin_r, self.lin_edge, self.res):
-            if lin is not None:
-                nn.init.xavier_uniform_(lin.weight)
-                if lin.bias is not None:
-                    nn.init.zeros_(lin.bias)
-        nn.init.xavier_uniform_(self.att)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        lazy.draw(nn.init.xavier_uniform_, self.lin_l, self.lin_r, self.lin_edge, self.res, self.att)
+        lazy.draw(nn.init.zeros_, self.bias, self.lin_l.bias, self.lin_r.bias)
 
     def forward(
         self,
-        x: Tensor,
+        x: Signals,
         edge_index: GraphLike = None,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
         *,
         form: str | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The attended signal on the same graph.
+        """The attended signal on the targets.
 
         Args:
+            x: a signal, or a pair (x_source, x_target).
             edge_attr: features of the edges, `(E, edge_dim)`; None for the graph's own.
-            return_attention_weights: give `(edge_index, α)` as well, loops included; α `(E', H)` or `(B, E', H)`.
+            return_attention_weights: give `(edge_index, α)` as well, loops included; α `(E', H)` or `(B, E', H)`. Of a
+                sparse adjacency: (the adjacency of α, α).
             form: 'fused', 'gather', 'portable', or None for the engine's choice.
         """
-        graph, _ = self.resolve(x, edge_index)
-        structure, features = loops_and_features(self, graph, edge_attr, x.dtype)
-        signals, by_head = x if x.dim() == 3 else x[None], (self.heads, self.out_channels)
-        table = self._both(signals).unflatten(-1, (-1, *by_head))
-        r = None if self.lin_edge is None else self.lin_edge(features).unflatten(-1, by_head)
+        ends = self.ends(x, edge_index, needs_target=True)
+        structure, features = loops_and_features(self, ends, edge_attr)
+        r = None if self.lin_edge is None else self.lin_edge(features).unflatten(-1, (self.heads, self.out_channels))
         out, alpha = dynamic_attention(
-            table, self.att[0], structure, r, slope=self.negative_slope,
+            self._table(ends), self.att[0], ends.square(structure), r, slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0, form=form, weights=bool(return_attention_weights),
-            choices=graph.plan.choices,
+            choices=ends.graph.plan.choices,
         )  # fmt: skip
-        return with_heads_joined(self, out, x, structure, alpha)
+        return with_heads_joined(self, ends.rows(out), ends, structure, alpha, edge_index)
+
+    def _table(self, ends: Ends) -> Tensor:
+        """Θ_s x and Θ_t x side by side, `(S, N, 2, H, C_out)`; once where both are the same.
+
+        Of a pair: one table of both ends' nodes, each with the one of the two that is read.
+        """
+        source, target = ends.signals()
+        if not ends.paired:
+            table = self._both(source)
+        else:
+            assert target is not None
+            table = ends.table(self.lin_l(source), self.lin_r(target))
+        return table.unflatten(-1, (-1, self.heads, self.out_channels))
 
     def _both(self, x: Tensor) -> Tensor:
         """Θ_s x and Θ_t x side by side, in one product; Θ_s x alone where both are the same."""

@@ -4,7 +4,8 @@
 
 Symbols: h = `nn`; ε = `eps`, of one entry, learned or not. Weights of edges do not count.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; h sees rows `(N, C_in)` or `(B · N, C_in)`. Cost: E times
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
+`(..., N_t, C_out)`; h sees rows `(N, C_in)` or `(B · N, C_in)`. Cost: E times
 the narrower side of the first linear layer of h, and that of h on N rows, a signal. A linear layer at the beginning of
 h goes into one pass with the sums (and is counted twice there while ε is learned).
 Reference: Xu, Hu, Leskovec and Jegelka, How powerful are graph neural networks? (2019), equation 4.1.
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
@@ -25,6 +27,7 @@ from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import modules_of, split_first
 from gconv.layer import GraphLayer, GraphLike
+from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
 from grid_cnn.layer import ELEMENTWISE
 
@@ -50,6 +53,8 @@ class GINConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "h((1 + ε) x + Σ xⱼ)"
+    cost = "E · C_in + N · cost of h"
     reference = "Xu, Hu, Leskovec and Jegelka (2019), equation 4.1"
 
     def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False) -> None:
@@ -68,7 +73,7 @@ class GINConv(GraphLayer):
         """The channels that `nn` begins with, if it begins with a linear layer."""
         modules = modules_of(self.nn) if isinstance(self.nn, nn.Module) else []
         first = next((module for module in modules if not isinstance(module, ELEMENTWISE)), None)
-        return first.in_features if isinstance(first, nn.Linear) else None
+        return first.in_features or None if isinstance(first, nn.Linear) else None  # a lazy one has 0 as yet
 
     def reset_parameters(self) -> None:
         """Draw the parameters of `nn` by its own layers' rules; ε starts at `eps`."""
@@ -76,18 +81,18 @@ class GINConv(GraphLayer):
             reset_module(self.nn)
         nn.init.constant_(self.eps, self.initial_eps)
 
-    def forward(self, x: Tensor, edge_index: GraphLike = None, size: tuple[int, int] | None = None) -> Tensor:
-        """The signal on the same graph after h.
+    def forward(self, x: Signals, edge_index: GraphLike = None, size: Size = None) -> Tensor:
+        """The signal on the targets after h.
 
         Args:
-            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
+            x: a signal, or a pair (x_source, x_target); without x_target h sees the sums alone.
+            size: (number of sources, number of targets); needed where x_target is None.
         """
-        graph, _ = self.resolve(x, edge_index)
-        self.check_size(size, graph)
+        ends = self.ends(x, edge_index, size=size)
         first, rest = self._parts()
         if first is None:
-            return _by_rows(rest, self._sums(x, graph))
-        out = self._first(x, graph, first)
+            return _by_rows(rest, self._between(ends) if ends.paired else self._sums(ends.source, ends.graph))
+        out = self._between(ends, first) if ends.paired else self._first(ends.source, ends.graph, first)
         return _by_rows(rest, out) if rest else out
 
     def _parts(self) -> tuple[nn.Linear | None, list[Network]]:
@@ -112,6 +117,14 @@ class GINConv(GraphLayer):
             return propagate(x, graph.plan.sum()) + (1.0 + self.eps) * x
         operator, weight = self._fixed(graph)
         return propagate(x, operator, weight)
+
+    def _between(self, ends: Ends, first: nn.Linear | None = None) -> Tensor:
+        """The sums over the sources and the targets' own signals, of a pair; and the first linear layer on both."""
+        if first is None:
+            out = propagate(ends.source, ends.structure)
+            return out if ends.target is None else out + (1.0 + self.eps) * ends.target
+        out = polynomial(ends.source, ends.structure, first.weight.t()[None], first.bias, first=1)
+        return out if ends.target is None else out + (1.0 + self.eps) * F.linear(ends.target, first.weight)
 
     def _first(self, x: Tensor, graph: Graph, first: nn.Linear) -> Tensor:
         """The sums and the first linear layer, in one pass."""

@@ -1,4 +1,4 @@
-"""What the attention layers share: loops with features, and heads joined or averaged."""
+"""What the attention layers share: loops with features, heads joined or averaged, coefficients given back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.product import product
+from gconv.layer import GraphLike
+from gconv.pairs import Ends
 
 # PyG's names of the ways to reduce the features of edges into a node, and torch's.
 _REDUCTIONS = {"mean": "mean", "add": "sum", "sum": "sum", "min": "amin", "max": "amax", "mul": "prod"}
@@ -42,19 +44,22 @@ def check_heads(heads: int, dropout: float) -> None:
         raise ValueError(f"dropout takes a probability, got {dropout!r}")
 
 
-def loops_and_features(
-    layer: Attentive, graph: Graph, edge_attr: Tensor | None, dtype: torch.dtype
-) -> tuple[Structure, Tensor | None]:
-    """The edges that attention runs over, and their features `(E', edge_dim)` if the layer reads any."""
-    features = None if layer.edge_dim is None else layer.edge_features(graph, edge_attr, layer.edge_dim, dtype)
+def loops_and_features(layer: Attentive, ends: Ends, edge_attr: Tensor | None) -> tuple[Structure, Tensor | None]:
+    """The edges that attention runs over, and their features `(E', edge_dim)` if the layer reads any.
+
+    Loops, of a pair too, are edges between equal numbers.
+    """
+    dtype = ends.source.dtype
+    features = None if layer.edge_dim is None else layer.edge_features(ends.graph, edge_attr, layer.edge_dim, dtype)
     if not layer.add_self_loops:
-        return graph.structure, features
-    structure, kept = graph.structure.with_loops
+        return ends.structure, features
+    structure, kept = ends.structure.with_loops
     if features is None:
         return structure, None
     features = features[kept]
-    target = structure.target[: kept.numel()]
-    return structure, torch.cat([features, _of_loops(features, target, graph.num_nodes, layer.fill_value)])
+    target, loops = structure.target[: kept.numel()], structure.num_edges - kept.numel()
+    filled = _of_loops(features, target, structure.num_targets, layer.fill_value)[:loops]
+    return structure, torch.cat([features, filled])
 
 
 def _of_loops(features: Tensor, target: Tensor, num_nodes: int, fill: float | Tensor | str) -> Tensor:
@@ -70,14 +75,30 @@ def _of_loops(features: Tensor, target: Tensor, num_nodes: int, fill: float | Te
 
 
 def with_heads_joined(
-    layer: Attentive, out: Tensor, x: Tensor, structure: Structure, alpha: Tensor | None
+    layer: Attentive, out: Tensor, ends: Ends, structure: Structure, alpha: Tensor | None, given: GraphLike
 ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-    """`(S, N, H, C)` as the layer's result, in the shape of the call; with the coefficients if there are any."""
+    """`(S, N_t, H, C)` as the layer's result, in the shape of the call; with the coefficients if there are any."""
     out = out.flatten(-2) if layer.concat else out.mean(-2)
-    out = out if x.dim() == 3 else out[0]
-    if layer.res is not None:
-        out = out + product(x, layer.res.weight)
+    out = ends.drop(out)
+    if layer.res is not None and ends.target is not None:
+        out = out + product(ends.target, layer.res.weight)
     out = out if layer.bias is None else out + layer.bias
-    if alpha is None:
-        return out
-    return out, (torch.stack([structure.source, structure.target]), alpha if x.dim() == 3 else alpha[0])
+    return out if alpha is None else (out, coefficients(structure, ends.drop(alpha), given))
+
+
+def coefficients(structure: Structure, alpha: Tensor, given: GraphLike) -> tuple[Tensor, Tensor]:
+    """What `return_attention_weights` gives: `edge_index` and α `(E, H)` or `(B, E, H)`.
+
+    Where the layer was called with a sparse adjacency and one signal: an adjacency of the same layout with α as its
+    values, `(N_t, N_s, H)`, and α in the order of its entries.
+    """
+    if not isinstance(given, Tensor) or given.layout is torch.strided or alpha.dim() == 3:
+        return torch.stack([structure.source, structure.target]), alpha
+    order = torch.argsort(structure.target * structure.num_sources + structure.source, stable=True)
+    index = torch.stack([structure.target[order], structure.source[order]])
+    alpha = alpha.index_select(0, order)
+    shape = structure.num_targets, structure.num_sources, alpha.shape[1]
+    if given.layout is torch.sparse_csr:
+        offsets = structure.rows.offsets[: structure.num_targets + 1].long()
+        return torch.sparse_csr_tensor(offsets, index[1], alpha, shape), alpha
+    return torch.sparse_coo_tensor(index, alpha, shape, is_coalesced=True), alpha

@@ -7,7 +7,8 @@ Symbols: e_ij = `edge_attr`, `(E, dim)`; μ, σ = `mu`, `sigma`, `(K, dim)`; Θ 
 `root.weight` transposed; b = `bias`. With `separate_gaussians` every pair of channels has Gaussians of its own, μ and σ
 of shape `(C_in, C_out, K, dim)`.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: E · K · C_in + N · K · C_in · C_out multiply-adds a
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
+`(..., N_t, C_out)`. Cost: E · K · C_in + N · K · C_in · C_out multiply-adds a
 signal (sums go before products); where edges have few different pseudo-coordinates, one matrix for each of those, and
 on a regular grid's graph that of one 3×3 convolution. Reference: Monti, Boscaini, Masci, Rodolà, Svoboda and Bronstein,
 Geometric deep learning on graphs and manifolds using mixture model CNNs (2017), equations 10 and 11.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
 from gconv.functional.forms import pick
@@ -27,7 +29,7 @@ from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
+from gconv.pairs import Ends, Signals, Size
 
 _EPSILON = 1e-15
 
@@ -36,11 +38,12 @@ class GMMConv(GraphLayer):
     """`torch_geometric.nn.GMMConv` (MoNet): same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
+        in_channels, out_channels: channels of a node; `in_channels` also (of the sources, of the targets), and -1 for
+            what the first call tells.
         dim: the number of pseudo-coordinates of an edge.
         kernel_size: K, the number of Gaussians.
         separate_gaussians: Gaussians of its own for each pair of channels.
-        aggr: 'mean' or 'add' over the neighbours.
+        aggr: 'mean' or 'add' (or 'sum') over the neighbours.
         root_weight: add Θ_root x_i.
         bias: add b.
 
@@ -53,12 +56,16 @@ class GMMConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "mean of Σₖ wₖ(e) Θₖ xⱼ + Θᵣ x + b, w Gaussians"
+    cost = "E · K · C_in + N · K · C_in · C_out"
+    transfers = "if its pseudo-coordinates mean the same"
     reference = "Monti et al. (2017), equations 10 and 11"
     takes_sparse = True
+    of_target = frozenset({"root"})
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: lazy.Channels,
         out_channels: int,
         dim: int,
         kernel_size: int,
@@ -68,7 +75,7 @@ class GMMConv(GraphLayer):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        source, target = lazy.check_widths(in_channels, out_channels)
         for name, value in (("dim", dim), ("kernel_size", kernel_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
@@ -76,77 +83,74 @@ class GMMConv(GraphLayer):
             raise ValueError(f"aggr is 'mean' or 'add'; got {aggr!r}")
         self.in_channels, self.out_channels, self.dim, self.kernel_size = in_channels, out_channels, dim, kernel_size
         self.separate_gaussians, self.aggr = separate_gaussians, aggr
-        pairs = (in_channels, out_channels) if separate_gaussians else ()
-        self.g = nn.Parameter(torch.empty(in_channels, out_channels * kernel_size))
-        self.mu = nn.Parameter(torch.empty(*pairs, kernel_size, dim))
-        self.sigma = nn.Parameter(torch.empty(*pairs, kernel_size, dim))
-        self.root = nn.Linear(in_channels, out_channels, bias=False) if root_weight else None
+        pairs = (source, out_channels) if separate_gaussians else ()
+        self.g = lazy.parameter(self, "g", source, out_channels * kernel_size)
+        self.mu = lazy.parameter(self, "mu", *pairs, kernel_size, dim)
+        self.sigma = lazy.parameter(self, "sigma", *pairs, kernel_size, dim)
+        self.root = lazy.linear(target, out_channels, bias=False) if root_weight else None
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw Θ, μ and σ by Glorot's rule, as PyG does; b starts at zero."""
-        for parameter in (self.g, self.mu, self.sigma):
-            nn.init.uniform_(parameter, *_glorot(parameter))
-        if self.root is not None:
-            nn.init.xavier_uniform_(self.root.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        lazy.draw(lazy.glorot, self.g, self.mu, self.sigma)
+        lazy.draw(nn.init.xavier_uniform_, self.root)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,
-        x: Tensor,
+        x: Signals,
         edge_index: GraphLike = None,
         edge_attr: Tensor | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size = None,
         *,
         form: str | None = None,
     ) -> Tensor:
-        """The filtered signal on the same graph.
+        """The filtered signal on the targets.
 
         Args:
+            x: a signal, or a pair (x_source, x_target); without x_target Θ_root adds nothing.
             edge_attr: pseudo-coordinates, `(E, dim)`; None for the graph's own.
-            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
+            size: (number of sources, number of targets); needed where x_target is None.
             form: 'collapsed' (few different edges), 'fused', 'gather', 'portable', or None for the engine's choice.
         """
-        graph, _ = self.resolve(x, edge_index)
-        self.check_size(size, graph)
-        pseudo = self.edge_features(graph, edge_attr, self.dim, x.dtype)
-        own = edge_attr is None or edge_attr is graph.edge_attr
-        if is_sparse(x) and self.separate_gaussians:
-            x = x.to_dense()
-        if is_sparse(x):
-            out = self._of_sparse(x, graph, pseudo)
-        elif x.dim() == 3:
-            out = self._summed(x, graph, pseudo, own, form)
+        ends = self.ends(x, edge_index, size=size)
+        near, graph = ends.source, ends.graph
+        pseudo = self.edge_features(graph, edge_attr, self.dim, near.dtype)
+        own = not ends.paired and (edge_attr is None or edge_attr is graph.edge_attr)
+        if is_sparse(near) and not self.separate_gaussians:
+            out = self._of_sparse(near, ends, pseudo)
         else:
-            out = self._summed(x[None], graph, pseudo, own, form)[0]
-        out = out if self.root is None else out + product(x, self.root.weight)
+            near = near.to_dense() if is_sparse(near) else near
+            out = ends.drop(self._summed(ends.lift(near), ends, pseudo, own, form))
+        out = out if self.root is None or ends.target is None else out + product(ends.target, self.root.weight)
         return out if self.bias is None else out + self.bias
 
-    def _summed(self, x: Tensor, graph: Graph, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
+    def _summed(self, x: Tensor, ends: Ends, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
+        graph, structure = ends.graph, ends.structure
         kinds = graph.plan.edge_kinds() if own else None
         fewer = kinds is not None and (len(kinds) <= self.kernel_size or lattice_offsets(graph, x.dtype) is not None)
         able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
         why = "every edge has its own Gaussians" if kinds is None else f"{len(kinds)} different edges"
-        what = f"{self.kernel_size} Gaussian kernels, {self.in_channels}→{self.out_channels}"
+        what = f"{self.kernel_size} Gaussian kernels, {x.shape[-1]}→{self.out_channels}"
         chosen = pick(form, able, "collapsed" if fewer else "fused", why, graph.plan.choices, what)
         if chosen == "collapsed" and kinds is not None:
             return self._collapsed(x, graph, kinds)
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
         if self.separate_gaussians:
-            messages = edge_messages(x, graph.structure, pseudo, self._filters, self.mu[..., 0].numel())
-            return propagate(messages, graph.structure.arrivals, mean)
+            messages = edge_messages(x, structure, pseudo, self._filters, self.mu[..., 0].numel())
+            return propagate(messages, structure.arrivals, mean)
         weight = self._gaussians(pseudo)
         weight = weight if mean is None else weight * mean[:, None]
-        return kernel_sum(x, graph.structure, weight, self._matrices(), form=chosen, choices=graph.plan.choices)
+        return kernel_sum(x, structure, weight, self._matrices(), form=chosen, choices=graph.plan.choices)
 
-    def _of_sparse(self, x: Tensor, graph: Graph, pseudo: Tensor) -> Tensor:
+    def _of_sparse(self, x: Tensor, ends: Ends, pseudo: Tensor) -> Tensor:
         """Products first, in one pass over the signal's entries; then the sums over neighbours and kernels."""
         weight = self._gaussians(pseudo)
-        weight = weight * graph.plan.mean_weights(x.dtype)[:, None] if self.aggr == "mean" else weight
+        weight = weight * ends.graph.plan.mean_weights(x.dtype)[:, None] if self.aggr == "mean" else weight
         products = product(x, self.g.t()).view(-1, self.out_channels)
-        kernels = graph.structure.flipped.kernels(self.kernel_size).flipped
+        kernels = ends.structure.flipped.kernels(self.kernel_size).flipped
         return propagate(products, kernels, weight.reshape(-1))
 
     def _gaussians(self, pseudo: Tensor) -> Tensor:
@@ -179,8 +183,3 @@ class GMMConv(GraphLayer):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, dim={self.dim}, kernel_size={self.kernel_size}"
-
-
-def _glorot(parameter: Tensor) -> tuple[float, float]:
-    bound = (6.0 / (parameter.shape[-2] + parameter.shape[-1])) ** 0.5
-    return -bound, bound

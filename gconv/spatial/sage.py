@@ -6,11 +6,13 @@
     normalize   x'_i is divided by its length, max(|x'_i|, 1e-12)
 
 Symbols: Θ_r = `lin_r.weight`; Θ_l, b = `lin_l.weight`, `lin_l.bias`; Θ_p, b_p = `lin.weight`, `lin.bias`; aggr = the
-mean, the sum, the largest or the smallest, channel by channel; 0 for a node without neighbours. Weights of edges do
-not count.
+mean, the sum, the largest, the smallest, the median, the standard deviation, the variance, the softmax-weighted sum,
+channel by channel; or an LSTM over the neighbours in the order of their edges (`aggr_module.lstm`). 0 for a node
+without neighbours. Weights of edges do not count. The paper's pooling aggregator is `project` with the largest.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out
-multiply-adds a signal (largest, smallest: E · C_in comparisons).
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
+`(..., N_t, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out multiply-adds a signal (largest, smallest: E · C_in
+comparisons; LSTM: 8 C_in² more a neighbour).
 Reference: Hamilton, Ying and Leskovec, Inductive representation learning on large graphs (2017), algorithm 1.
 """
 
@@ -20,29 +22,69 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gconv.domains.graph import Graph
+from gconv import lazy
+from gconv.functional.edgewise import REDUCTIONS, edgewise, of_neighbour
 from gconv.functional.extremes import extreme
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse, product
+from gconv.functional.sequences import lstm_sum
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
+from gconv.pairs import Ends, Signals, Size
 
-_AGGREGATIONS = ("mean", "add", "sum", "max", "min")
+_SUMS, _EXTREMES = ("mean", "add", "sum"), ("max", "min")
+_AGGREGATIONS = (*REDUCTIONS, "lstm")
+
+
+class LSTMParameters(nn.Module):
+    """The parameters of a `torch.nn.LSTM`, which compilers refuse to look into, under its names."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for part in ("ih", "hh"):
+            self.register_parameter(f"weight_{part}_l0", nn.Parameter(torch.empty(4 * channels, channels)))
+        for part in ("ih", "hh"):
+            self.register_parameter(f"bias_{part}_l0", nn.Parameter(torch.empty(4 * channels)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw everything as `torch.nn.LSTM` does."""
+        for parameter in self.parameters():
+            bound = (len(parameter) // 4) ** -0.5
+            nn.init.uniform_(parameter, -bound, bound)
+
+
+class LSTMAggregation(nn.Module):
+    """The LSTM aggregator's parameters, under PyG's names."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lstm = LSTMParameters(channels)
+
+
+class MedianAggregation(nn.Module):
+    """Which quantile the median is, as PyG's state dicts have it."""
+
+    q: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("q", torch.tensor([[0.5]]))
 
 
 class SAGEConv(GraphLayer):
     """`torch_geometric.nn.SAGEConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
-        aggr: 'mean', 'add' (or 'sum'), 'max' or 'min' over the neighbours.
+        in_channels, out_channels: channels of a node; `in_channels` also (of the sources, of the targets), and -1 for
+            what the first call tells.
+        aggr: 'mean', 'add' (or 'sum'), 'max', 'min', 'median', 'std', 'var', 'softmax' or 'lstm' over the neighbours.
         normalize: scale every result to length 1.
         root_weight: add Θ_r x_i.
         project: send the neighbours through a linear layer and a ReLU first.
         bias: add b.
 
     Raises:
-        ValueError: for an unknown `aggr`, or a signal that does not fit.
+        ValueError: for an unknown `aggr`, a projection or an LSTM of unknown width, or a signal that does not fit.
 
     >>> layer = SAGEConv(16, 32, aggr="max")
     >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape
@@ -50,12 +92,15 @@ class SAGEConv(GraphLayer):
     """
 
     kind = "spatial"
+    equation = "Θᵣ x + Θₗ (mean, sum, largest ... of xⱼ) + b"
+    cost = "E · min(C_in, C_out) + 2 N · C_in · C_out"
     reference = "Hamilton, Ying and Leskovec (2017), algorithm 1"
     takes_sparse = True
+    of_target = frozenset({"lin_r"})
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: lazy.Channels,
         out_channels: int,
         aggr: str = "mean",
         normalize: bool = False,
@@ -64,49 +109,66 @@ class SAGEConv(GraphLayer):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        source, target = lazy.check_widths(in_channels, out_channels)
         if aggr not in _AGGREGATIONS:
             raise ValueError(f"SAGEConv: aggr is one of {', '.join(map(repr, _AGGREGATIONS))}; got {aggr!r}")
+        if source == lazy.OPEN and (project or aggr == "lstm"):
+            culprit = "project=True" if project else "aggr='lstm'"
+            raise ValueError(f"SAGEConv: {culprit} needs the width of the sources; got in_channels={in_channels!r}")
         self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
         self.normalize, self.root_weight, self.project = normalize, root_weight, project
-        self.lin = nn.Linear(in_channels, in_channels) if project else None
-        self.lin_l = nn.Linear(in_channels, out_channels, bias=bias)
-        self.lin_r = nn.Linear(in_channels, out_channels, bias=False) if root_weight else None
+        modules = {"lstm": lambda: LSTMAggregation(source), "median": MedianAggregation}
+        self.aggr_module = modules[aggr]() if aggr in modules else None
+        self.lin = nn.Linear(source, source) if project else None
+        self.lin_l = lazy.linear(source, out_channels, bias)
+        self.lin_r = lazy.linear(target, out_channels, bias=False) if root_weight else None
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
-        """Draw all matrices and biases as `torch.nn.Linear` does."""
-        for lin in (self.lin, self.lin_l, self.lin_r):
-            if lin is not None:
-                lin.reset_parameters()
+        """Draw all matrices and biases as `torch.nn.Linear` does, an LSTM's as `torch.nn.LSTM`."""
+        lstm = self.aggr_module.lstm if isinstance(self.aggr_module, LSTMAggregation) else None
+        for part in (self.lin, self.lin_l, self.lin_r, lstm):
+            if part is not None:
+                part.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: GraphLike = None, size: tuple[int, int] | None = None) -> Tensor:
-        """The aggregated signal on the same graph.
+    def forward(self, x: Signals, edge_index: GraphLike = None, size: Size = None) -> Tensor:
+        """The aggregated signal on the targets.
 
         Args:
-            size: taken for PyG's sake: (N, N), since sources and targets are the same nodes.
+            x: a signal, or a pair (x_source, x_target); without x_target nothing is added to the aggregate.
+            size: (number of sources, number of targets); needed where x_target is None.
         """
-        graph, _ = self.resolve(x, edge_index)
-        self.check_size(size, graph)
-        out = self._extreme(x, graph) if self.aggr in ("max", "min") else self._sum(x, graph)
+        ends = self.ends(x, edge_index, size=size)
+        out = self._sum(ends) if self.aggr in _SUMS else self._reduced(ends)
         return F.normalize(out, dim=-1) if self.normalize else out
 
-    def _extreme(self, x: Tensor, graph: Graph) -> Tensor:
-        near = extreme(self._projected(x), graph, largest=self.aggr == "max")
-        out = self.lin_l(near)
-        return out if self.lin_r is None else out + product(x, self.lin_r.weight)
-
-    def _sum(self, x: Tensor, graph: Graph) -> Tensor:
-        operator = graph.plan.mean() if self.aggr == "mean" else graph.plan.sum()
+    def _sum(self, ends: Ends) -> Tensor:
+        operator, weight = ends.mean() if self.aggr == "mean" else ends.sum()
         near, bias = self.lin_l.weight.t(), self.lin_l.bias
-        if self.lin_r is not None and self.lin is None:  # powers 0 and 1 of the operator, in one pass
-            return polynomial(x, operator, torch.stack([self.lin_r.weight.t(), near]), bias)
-        out = polynomial(self._projected(x), operator, near[None], bias, first=1)
-        return out if self.lin_r is None else out + product(x, self.lin_r.weight)
+        if self.lin_r is not None and self.lin is None and not ends.paired:  # powers 0 and 1 of the operator, at once
+            return polynomial(ends.source, operator, torch.stack([self.lin_r.weight.t(), near]), bias)
+        out = polynomial(self._projected(ends), operator, near[None], bias, edge_weight=weight, first=1)
+        return self._with_root(out, ends)
 
-    def _projected(self, x: Tensor) -> Tensor:
-        if self.lin is None:
-            return x.to_dense() if is_sparse(x) and self.aggr in ("max", "min") else x
-        return product(x, self.lin.weight, self.lin.bias).relu()
+    def _reduced(self, ends: Ends) -> Tensor:
+        x = self._projected(ends)
+        x = x.to_dense() if is_sparse(x) else x
+        between = ends.structure if ends.paired else None
+        if self.aggr in _EXTREMES:
+            near = extreme(x, ends.graph, between, largest=self.aggr == "max")
+        elif isinstance(self.aggr_module, LSTMAggregation):
+            near = ends.drop(lstm_sum(ends.lift(x), [*self.aggr_module.parameters()], ends.graph, ends.structure))
+        else:
+            signals = ends.lift(x)
+            nothing = signals.new_zeros(len(signals), ends.structure.num_targets, 0)
+            near = ends.drop(edgewise(nothing, signals, ends.structure, of_neighbour, [], self.aggr))
+        return self._with_root(self.lin_l(near), ends)
+
+    def _with_root(self, out: Tensor, ends: Ends) -> Tensor:
+        return out if self.lin_r is None or ends.target is None else out + product(ends.target, self.lin_r.weight)
+
+    def _projected(self, ends: Ends) -> Tensor:
+        return ends.source if self.lin is None else product(ends.source, self.lin.weight, self.lin.bias).relu()
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr!r}"

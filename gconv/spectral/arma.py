@@ -24,12 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gconv.domains.graph import Graph
-from gconv.domains.operators import Operator, gcn_weights
+from gconv import lazy
+from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
+from gconv.spectral.normalized import normalized_adjacency
 
 _RELU = nn.ReLU()
 
@@ -38,7 +38,7 @@ class ARMAConv(GraphLayer):
     """`torch_geometric.nn.ARMAConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
+        in_channels, out_channels: channels of a node; `in_channels` -1 for what the first call tells.
         num_stacks: K, filters side by side, averaged.
         num_layers: T, the steps of each.
         shared_weights: the same matrices in all steps.
@@ -55,6 +55,8 @@ class ARMAConv(GraphLayer):
     """
 
     kind = "spectral"
+    equation = "X' = mean over stacks of T steps σ(S X W + X_0 V + b)"
+    cost = "K · E · (min(C_in, C_out) + (T - 1) · C_out) + N · K · C_out · ((T + 1) · C_in + (T - 1) · C_out)"
     reference = "Bianchi, Grattarola, Livi and Alippi (2021), equations 6 and 10"
 
     def __init__(
@@ -69,7 +71,7 @@ class ARMAConv(GraphLayer):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         for name, value in (("num_stacks", num_stacks), ("num_layers", num_layers)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
@@ -80,23 +82,22 @@ class ARMAConv(GraphLayer):
         self.act, self.dropout = act, dropout
         steps = 1 if shared_weights else num_layers
         self.weight = nn.Parameter(torch.empty(max(1, steps - 1), num_stacks, out_channels, out_channels))
-        self.init_weight = nn.Parameter(torch.empty(num_stacks, in_channels, out_channels))
-        self.root_weight = nn.Parameter(torch.empty(steps, num_stacks, in_channels, out_channels))
+        self.init_weight = lazy.parameter(self, "init_weight", num_stacks, width, out_channels)
+        self.root_weight = lazy.parameter(self, "root_weight", steps, num_stacks, width, out_channels)
         self.bias = nn.Parameter(torch.empty(steps, num_stacks, 1, out_channels)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw every matrix by Glorot's rule, as PyG does; b starts at zero."""
-        for parameter in (self.weight, self.init_weight, self.root_weight):
-            bound = (6.0 / (parameter.shape[-2] + parameter.shape[-1])) ** 0.5
-            nn.init.uniform_(parameter, -bound, bound)
+        lazy.draw(lazy.glorot, self.weight, self.init_weight, self.root_weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = self._operator(x, graph, learned)
+        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=False)
         dropping = self.training and self.dropout > 0
         roots = [F.dropout(x, self.dropout) for _ in range(self.num_layers)] if dropping else None
         stacks = [self._stack(x, roots, operator, weight, stack) for stack in range(self.num_stacks)]
@@ -120,11 +121,6 @@ class ARMAConv(GraphLayer):
                 out = polynomial(out, operator, matrix[None], edge_weight=weight, first=1) + added
             out = out if self.act is None else self.act(out)
         return out
-
-    def _operator(self, x: Tensor, graph: Graph, learned: Tensor | None) -> tuple[Operator | Structure, Tensor | None]:
-        if learned is None:
-            return graph.plan.gcn(add_self_loops=False), None
-        return gcn_weights(graph, learned.to(x.dtype), improved=False, add_self_loops=False)
 
     def extra_repr(self) -> str:
         return (

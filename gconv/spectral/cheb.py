@@ -15,20 +15,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Normalization, edge_weights, laplacian_weights
 from gconv.domains.plan import chebyshev_weights, check_normalization
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
 
 
 class ChebConv(GraphLayer):
     """`torch_geometric.nn.ChebConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
+        in_channels, out_channels: channels of a node; `in_channels` -1 for what the first call tells.
         K: the number of terms; reaches K - 1 hops.
         normalization: of the Laplacian: 'sym', 'rw' or None (combinatorial).
         bias: add b.
@@ -42,6 +42,8 @@ class ChebConv(GraphLayer):
     """
 
     kind = "spectral"
+    equation = "X' = Σ_{k<K} T_k(2 L / λmax - I) X Θ_k + b"
+    cost = "(K - 1) · (E + N) · C_in + K · N · C_in · C_out, or N² · (C_in + C_out) + N · C_in · C_out"
     reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
     takes_sparse = True
 
@@ -54,20 +56,20 @@ class ChebConv(GraphLayer):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         check_normalization(normalization)
         if isinstance(K, bool) or not isinstance(K, int) or K < 1:
             raise ValueError(f"K, the number of Chebyshev terms, is a whole number >= 1; got {K!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.normalization: Normalization = normalization
-        self.lins = nn.ModuleList(nn.Linear(in_channels, out_channels, bias=False) for _ in range(K))
+        self.lins = nn.ModuleList(lazy.linear(width, out_channels, bias=False) for _ in range(K))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw every Θ_k by Glorot's rule; b starts at zero."""
-        for lin in self.lins:
-            nn.init.xavier_uniform_(lin.weight)  # pyright: ignore[reportArgumentType]
+        lazy.draw(nn.init.xavier_uniform_, *self.lins)  # pyright: ignore[reportArgumentType]
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

@@ -14,19 +14,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gconv.domains.graph import Graph
-from gconv.domains.operators import Operator, gcn_weights
-from gconv.domains.structure import Structure
+from gconv import lazy
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
+from gconv.spectral.normalized import normalized_adjacency
 
 
 class GCNConv(GraphLayer):
     """`torch_geometric.nn.GCNConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
+        in_channels, out_channels: channels of a node; `in_channels` -1 for what the first call tells.
         improved: Â = A + 2 I, where A has weights (as in PyG: without weights it changes nothing).
         cached: taken for PyG's sake; plans are always kept.
         add_self_loops: give every node a loop that it lacks; None: as `normalize`.
@@ -42,6 +40,8 @@ class GCNConv(GraphLayer):
     """
 
     kind = "spectral"
+    equation = "X' = D̂^(-1/2) Â D̂^(-1/2) X Θ + b"
+    cost = "(E + N) · min(C_in, C_out) + N · C_in · C_out"
     reference = "Kipf and Welling (2017), equation 8"
     takes_sparse = True
 
@@ -56,35 +56,34 @@ class GCNConv(GraphLayer):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         add_self_loops = normalize if add_self_loops is None else add_self_loops
         if add_self_loops and not normalize:
             raise ValueError("add_self_loops=True belongs to normalize=True; add loops to the graph itself instead")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.improved, self.cached, self.add_self_loops, self.normalize = improved, cached, add_self_loops, normalize
-        self.lin = nn.Linear(in_channels, out_channels, bias=False)
+        self.lin = lazy.linear(width, out_channels, bias=False)
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw Θ by Glorot's rule; b starts at zero."""
-        nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        lazy.draw(nn.init.xavier_uniform_, self.lin)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = self._operator(x, graph, learned)
+        operator, weight = normalized_adjacency(
+            graph,
+            learned,
+            x.dtype,
+            improved=self.improved,
+            add_self_loops=self.add_self_loops,
+            normalize=self.normalize,
+        )
         return polynomial(x, operator, self.lin.weight.t()[None], self.bias, edge_weight=weight, first=1)
-
-    def _operator(self, x: Tensor, graph: Graph, learned: Tensor | None) -> tuple[Operator | Structure, Tensor | None]:
-        if learned is None:
-            plan = graph.plan
-            return (plan.gcn(self.improved, self.add_self_loops) if self.normalize else plan.adjacency()), None
-        if not self.normalize:
-            return graph.structure, learned
-        return gcn_weights(graph, learned.to(x.dtype), self.improved, self.add_self_loops)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"

@@ -48,6 +48,9 @@ class SpectralConv(GraphLayer):
     """
 
     kind = "spectral"
+    equation = "X' = U g(Λ) Uᵀ X + b, g a spline of λ for each pair of channels"
+    cost = "N² · (C_in + C_out) + N · C_in · C_out"
+    transfers = "if smooth=True: its splines of λ are read at the other graph's eigenvalues"
     reference = "Bruna, Zaremba, Szlam and LeCun (2014), equations 3.2 and 3.5"
 
     def __init__(

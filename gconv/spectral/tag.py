@@ -15,19 +15,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gconv.domains.graph import Graph
-from gconv.domains.operators import Operator, gcn_weights
-from gconv.domains.structure import Structure
+from gconv import lazy
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
-from grid_cnn.conv import check_channels
+from gconv.spectral.normalized import normalized_adjacency
 
 
 class TAGConv(GraphLayer):
     """`torch_geometric.nn.TAGConv`: same arguments, same state dict, same numbers.
 
     Args:
-        in_channels, out_channels: channels of a node.
+        in_channels, out_channels: channels of a node; `in_channels` -1 for what the first call tells.
         K: the number of hops; there are K + 1 terms.
         bias: add b.
         normalize: scale by degrees; else the raw weights are used.
@@ -41,6 +39,8 @@ class TAGConv(GraphLayer):
     """
 
     kind = "spectral"
+    equation = "X' = Σ_{k=0..K} S^k X Θ_k + b, S = D^(-1/2) A D^(-1/2)"
+    cost = "K · E · min(C_in, C_out) + (K + 1) · N · C_in · C_out"
     reference = "Du, Zhang, Wu, Moura and Kar (2017), equation 3"
     takes_sparse = True
 
@@ -48,13 +48,14 @@ class TAGConv(GraphLayer):
         self, in_channels: int, out_channels: int, K: int = 3, bias: bool = True, normalize: bool = True
     ) -> None:
         super().__init__()
-        check_channels(in_channels, out_channels)
+        width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         if isinstance(K, bool) or not isinstance(K, int) or K < 0:
             raise ValueError(f"K, the number of hops, is a whole number >= 0; got {K!r}")
         self.in_channels, self.out_channels, self.K, self.normalize = in_channels, out_channels, K, normalize
-        self.lins = nn.ModuleList(nn.Linear(in_channels, out_channels, bias=False) for _ in range(K + 1))
+        self.lins = nn.ModuleList(lazy.linear(width, out_channels, bias=False) for _ in range(K + 1))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
+        lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw every Θ_k as `torch.nn.Linear` does; b starts at zero."""
@@ -66,16 +67,9 @@ class TAGConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = self._operator(x, graph, learned)
+        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=False, normalize=self.normalize)
         coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
         return polynomial(x, operator, coefficients, self.bias, edge_weight=weight)
-
-    def _operator(self, x: Tensor, graph: Graph, learned: Tensor | None) -> tuple[Operator | Structure, Tensor | None]:
-        if learned is None:
-            return (graph.plan.gcn(add_self_loops=False) if self.normalize else graph.plan.adjacency()), None
-        if not self.normalize:
-            return graph.structure, learned
-        return gcn_weights(graph, learned.to(x.dtype), improved=False, add_self_loops=False)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={self.K}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gconv import bridge
 from gconv.domains import Graph
-from gconv.ops import FAMILIES
+from gconv.families import FAMILIES
 from gconv.training import report
 from gconv.training.compare import Comparison, Row, Run
 from gconv.training.variants import Network, first_filters

@@ -132,4 +132,4 @@ def test_the_plain_networks_are_held_to_ours():
         list(theirs.parameters())[-1][3] += 0.01  # a bias of the last layer, which no norm undoes
     with pytest.raises(ValueError, match="differ from plain torch's"):
         networks.check("resnet18", ours, theirs, x)
-    assert "grid_cnn" not in Path(networks.plain.__file__).read_text().replace("nothing of `grid_cnn`", "")
+    assert "grid_cnn" not in Path(networks.plain_networks.__file__).read_text().replace("nothing of `grid_cnn`", "")

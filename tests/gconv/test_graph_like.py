@@ -11,9 +11,9 @@ from graph_oracles import assert_close
 from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 
-import gconv.layer
+import gconv.resolve
 from gconv import ChebConv, GCNConv, GMMConv, Graph, GraphLayer, grid_graph
-from gconv.layer import as_graph
+from gconv.resolve import as_graph
 from grid_cnn import Grid
 
 NODES = 9
@@ -361,4 +361,4 @@ def test_nothing_is_kept_of_a_refused_graph(layer, x):
             layer(x, edge_index)
     edge_index[1, 1] = 2
     assert layer(x, edge_index).shape == (NODES, 3)
-    assert edge_index in gconv.layer._GRAPHS
+    assert edge_index in gconv.resolve._GRAPHS

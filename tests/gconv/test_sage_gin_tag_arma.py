@@ -57,15 +57,13 @@ def test_projected_neighbours_that_are_all_zero():
 
 class TestSAGE:
     def test_unknown_aggregations_are_named(self):
-        for aggr in ("lstm", None, ["mean", "max"]):
-            with pytest.raises(ValueError, match="aggr is one of 'mean', 'add', 'sum', 'max', 'min'; got"):
+        for aggr in ("mul", None, ["mean", "max"]):
+            with pytest.raises(
+                ValueError, match=r"aggr is one of 'add', 'sum', 'mean', 'max', 'min', 'median'.*'lstm'; got"
+            ):
                 gconv.SAGEConv(5, 7, aggr=aggr)
 
-    def test_pairs_are_refused(self):
-        with pytest.raises(ValueError, match="in_channels takes a whole number >= 1"):
-            gconv.SAGEConv((5, 3), 7)
-        with pytest.raises(TypeError, match=r"SAGEConv takes one tensor .* got tuple"):
-            gconv.SAGEConv(5, 7)((torch.zeros(3, 5), torch.zeros(2, 5)), torch.tensor([[0], [1]]))
+    def test_another_size_than_the_signal_tells_is_refused(self):
         with pytest.raises(ValueError, match=r"same 3 sources and targets here; got size=\(3, 2\)"):
             gconv.SAGEConv(5, 7)(torch.zeros(3, 5), torch.tensor([[0], [1]]), size=(3, 2))
 

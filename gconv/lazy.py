@@ -1,0 +1,186 @@
+"""Widths left open until the first call: PyG's `in_channels=-1`, or `(-1, -1)`, in torch's own lazy parameters.
+
+A layer makes what depends on an open width by `linear` and `parameter`, and ends its constructor with `await_widths`.
+The first call, or a state dict that is loaded before it, gives every open parameter its shape. A call draws those that
+it has opened, by the layer's own `reset_parameters`; all others stay as they are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter, is_lazy
+
+from grid_cnn.conv import check_channels
+
+# A `gconv.layer.GraphLayer`, whose module imports this one.
+GraphLayer = Any
+# Channels of a node: a number for sources and targets alike, or of each; -1 for what the first call tells.
+Channels = int | tuple[int, int]
+OPEN = -1
+
+
+class OpenLinear(nn.LazyLinear):
+    """A linear layer of a graph layer, of open width; a `torch.nn.Linear` once that is known."""
+
+    def __init__(self, out_features: int, bias: bool = True) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Lazy modules are a new feature", UserWarning)
+            super().__init__(out_features, bias)
+
+    def open(self, width: int) -> None:
+        """Take a width, and turn into a `torch.nn.Linear`."""
+        self(torch.empty(0, width, dtype=self.weight.dtype, device=self.weight.device))
+
+
+def check_widths(in_channels: Channels, out_channels: int) -> tuple[int, int]:
+    """The widths of sources and of targets, -1 where open.
+
+    Raises:
+        ValueError: for what is no number >= 1, nor -1, nor a pair of such.
+
+    >>> check_widths(16, 32), check_widths((-1, 8), 32)
+    ((16, 16), (-1, 8))
+    """
+    widths = tuple(in_channels) if isinstance(in_channels, tuple | list) else (in_channels, in_channels)
+    if len(widths) != 2:
+        raise ValueError(f"in_channels is a number, or that of the sources and of the targets; got {in_channels!r}")
+    for width in widths:
+        check_channels(1 if type(width) is int and width == OPEN else width, out_channels)
+    return widths
+
+
+def check_width(layer: str, in_channels: Any, out_channels: int) -> int:
+    """The width of a layer whose sources and targets have the same; -1 where open.
+
+    Raises:
+        ValueError: for a pair, or what is no number >= 1, nor -1.
+    """
+    if isinstance(in_channels, tuple | list):
+        raise ValueError(f"{layer}: sources and targets have the same in_channels, a number; got {in_channels!r}")
+    return check_widths(in_channels, out_channels)[0]
+
+
+def linear(width: int, out_channels: int, bias: bool = True) -> nn.Linear:
+    """A linear layer, of open width for -1."""
+    return OpenLinear(out_channels, bias) if width == OPEN else nn.Linear(width, out_channels, bias)
+
+
+def parameter(layer: GraphLayer, name: str, *shape: int) -> nn.Parameter:
+    """A parameter that is to be `layer.name`; -1 in its shape stands for the width of the sources."""
+    if OPEN not in shape:
+        return nn.Parameter(torch.empty(shape))
+    layer.open_shapes = {**layer.open_shapes, name: shape}
+    return UninitializedParameter()  # pyright: ignore[reportReturnType]
+
+
+def draw(rule: Callable[[Tensor], Any], *of: nn.Linear | Tensor | None) -> None:
+    """Draw parameters, and the weights of linear layers, by a rule of `torch.nn.init`; not what is None, or open."""
+    for given in of:
+        tensor = given.weight if isinstance(given, nn.Linear) else given
+        if tensor is not None and not is_lazy(tensor):
+            rule(tensor)
+
+
+def glorot(parameter: Tensor) -> None:
+    """Draw a stack of matrices by Glorot's rule over its last two axes, as PyG does."""
+    bound = (6.0 / (parameter.shape[-2] + parameter.shape[-1])) ** 0.5
+    nn.init.uniform_(parameter, -bound, bound)
+
+
+def await_widths(layer: GraphLayer) -> None:
+    """Let the first call, or a state dict, tell the widths that are open, if any are."""
+    if _is_open(layer):
+        layer.open_hooks = [
+            layer.register_forward_pre_hook(_before_call, with_kwargs=True),
+            layer.register_load_state_dict_pre_hook(_before_load),
+            layer.register_load_state_dict_post_hook(_after_load),
+        ]
+
+
+def _linears(layer: GraphLayer) -> list[tuple[bool, OpenLinear]]:
+    """The linear layers of open width, and whether it is that of the targets."""
+    named = ((name.split(".")[0], module) for name, module in layer.named_modules())
+    return [(name in layer.of_target, module) for name, module in named if isinstance(module, OpenLinear)]
+
+
+def _is_open(layer: GraphLayer) -> bool:
+    return bool(_linears(layer)) or any(is_lazy(parameter) for parameter in layer._parameters.values())
+
+
+def _before_call(layer: GraphLayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Read the widths off the signals, open what waits for them, and draw that alone."""
+    x = args[0] if args else kwargs.get("x")
+    ends = tuple(x) if isinstance(x, tuple | list) else (x, x)
+    if len(ends) != 2 or not all(isinstance(end, Tensor | None) for end in ends):
+        return  # `forward` says what is wrong with it
+    source, target = (None if end is None or end.dim() < 2 else end.shape[-1] for end in ends)
+    stands = {name: t for name, t in (*layer.named_parameters(), *layer.named_buffers()) if not is_lazy(t)}
+    for of_target, child in _linears(layer):
+        width = target if of_target else source
+        if width is not None:
+            child.open(width)
+    if source is not None:
+        for name, shape in layer.open_shapes.items():
+            found = getattr(layer, name)
+            if isinstance(found, UninitializedParameter):
+                found.materialize(tuple(source if n == OPEN else n for n in shape))
+    kept = {name: tensor.detach().clone() for name, tensor in stands.items()}
+    layer.reset_parameters()
+    with torch.no_grad():
+        for name, tensor in stands.items():
+            tensor.copy_(kept[name])
+    _close(layer, source, target)
+
+
+def _before_load(layer: GraphLayer, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give the layer's own open parameters the shapes of a state dict; linear layers do so themselves."""
+    for name in layer.open_shapes:
+        found, given = getattr(layer, name), state.get(prefix + name)
+        if isinstance(found, UninitializedParameter) and given is not None and not is_lazy(given):
+            found.materialize(tuple(given.shape))
+
+
+def _after_load(layer: GraphLayer, _: object) -> None:
+    """Close what a state dict has given its width."""
+    widths: list[int | None] = [None, None]
+    for of_target, child in _linears(layer):
+        if not is_lazy(child.weight):
+            widths[of_target] = child.weight.shape[1]
+            child.open(child.weight.shape[1])
+    for name, shape in layer.open_shapes.items():
+        found = getattr(layer, name)
+        widths[0] = widths[0] if is_lazy(found) else found.shape[shape.index(OPEN)]
+    source, target = widths
+    if not isinstance(layer.in_channels, tuple):
+        source = target = source or target
+    _close(layer, source, target)
+
+
+def _close(layer: GraphLayer, source: int | None, target: int | None) -> None:
+    """Note the widths; once nothing is open any more, wait no longer."""
+    if isinstance(layer.in_channels, tuple):
+        found = zip(layer.in_channels, (source, target), strict=True)
+        layer.in_channels = tuple(width if old == OPEN and width else old for old, width in found)
+    elif layer.in_channels == OPEN and source:
+        layer.in_channels = source
+    if not _is_open(layer):
+        for hook in layer.open_hooks:
+            hook.remove()
+        layer.open_hooks = []
+
+
+def saved(layer: GraphLayer, save: Callable[..., None], destination: dict[str, Any], prefix: str, keep: bool) -> None:
+    """`torch.nn.Module._save_to_state_dict`, with open parameters as they are: they cannot be detached."""
+    waiting = {name: p for name, p in layer._parameters.items() if is_lazy(p)}
+    for name in waiting:
+        layer._parameters[name] = None
+    try:
+        save(destination, prefix, keep)
+    finally:
+        layer._parameters.update(waiting)
+    destination.update({prefix + name: p for name, p in waiting.items()})
