@@ -35,6 +35,7 @@ CLAIMS = (
     "grid_vs_graph",
     "layers_cora",
     "layers_random",
+    "superpixels",
     "memory",
     "scaling",
     "scale",

@@ -157,7 +157,7 @@ def _after_load(layer: GraphLayer, _: object) -> None:
         widths[0] = widths[0] if is_lazy(found) else found.shape[shape.index(OPEN)]
     source, target = widths
     if not isinstance(layer.in_channels, tuple):
-        source = target = source or target
+        source, target = source or target, target or source
     _close(layer, source, target)
 
 
@@ -167,7 +167,8 @@ def _close(layer: GraphLayer, source: int | None, target: int | None) -> None:
         found = zip(layer.in_channels, (source, target), strict=True)
         layer.in_channels = tuple(width if old == OPEN and width else old for old, width in found)
     elif layer.in_channels == OPEN and source:
-        layer.in_channels = source
+        apart = bool(layer.of_target) and target is not None and target != source
+        layer.in_channels = (source, target) if apart else source
     if not _is_open(layer):
         for hook in layer.open_hooks:
             hook.remove()

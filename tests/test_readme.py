@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from benchmarks import readme
-from gconv.training import settings
+from gconv.commands.app import COMMANDS, app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,10 +35,14 @@ def test_the_training_script_is_short_and_trains(tmp_path, monkeypatch, capsys):
     assert float(first.rstrip("%")) > 60
 
 
-def test_the_commands_of_the_training_are_known():
-    options = {f"--{name.replace('_', '-')}" for name in settings.names()} | {"--config", "--resume"}
-    section = README.partition("## Train")[2].partition("```python")[0]
-    assert set(re.findall(r"(?<!-)--[a-z][a-z-]*", section)) - {"--help"} <= options
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_of_the_commands_are_known(name):
+    parameters = get_command(app).commands[name].params
+    known = {option for parameter in parameters for option in parameter.opts}
+    calls = re.findall(rf"^gconv {name} (.*)$", README.replace("\\\n", ""), flags=re.MULTILINE)
+    assert calls or name not in ("train", "evaluate", "predict")
+    for call in calls:
+        assert set(re.findall(r"(?<!-)--[a-z][a-z-]*", call)) <= known, call
 
 
 def test_the_table_is_that_of_the_results():

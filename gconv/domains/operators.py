@@ -88,8 +88,8 @@ class Operator:
         """The weights in the order of the sorted rows, and of the sorted columns."""
         rows, columns = self.structure.rows, self.structure.columns
         return (
-            self._keep(("rows", dtype), lambda: self.weight[rows.order].to(dtype)),
-            self._keep(("columns", dtype), lambda: self.weight[columns.order].to(dtype)),
+            self._keep(("rows", dtype), lambda: self.weight.to(dtype).index_select(0, rows.order)),
+            self._keep(("columns", dtype), lambda: self.weight.to(dtype).index_select(0, columns.order)),
         )
 
     def _keep(self, key: tuple[str, torch.dtype], build: Callable[[], T]) -> T:

@@ -54,18 +54,18 @@ class Rows:
     @classmethod
     def build(cls, rows: Tensor, columns: Tensor, num_rows: int, num_columns: int) -> Rows:
         """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run."""
-        order = torch.argsort(rows, stable=True)
-        counts = torch.bincount(rows, minlength=num_rows)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         entries = rows.numel()
         together = at_once(_BLOCK_ENTRIES, rows.device) // max(entries, num_rows, 1)
         block = max(1, min(at_once(_BLOCK_SIGNALS, rows.device), together))
-        fits = block * max(num_columns, entries + 1) < torch.iinfo(torch.int32).max
-        kind = torch.int32 if fits else torch.int64
-        signal = torch.arange(block, device=rows.device)[:, None]
-        index = (columns[order] + signal * num_columns).flatten()
+        fits = block * max(num_columns, num_rows, entries + 1) < torch.iinfo(torch.int32).max
+        kind = torch.int32 if fits else torch.int64  # half the bytes, also while sorting
+        order = torch.argsort(rows.to(kind), stable=True)
+        counts = torch.bincount(rows, minlength=num_rows)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(kind)
+        signal = torch.arange(block, dtype=kind, device=rows.device)[:, None]
+        index = (columns.to(kind)[order] + signal * num_columns).flatten()
         starts = torch.cat([(offsets[:-1] + signal * entries).flatten(), offsets[-1:] * block])
-        return cls(order, index.to(kind), starts.to(kind), num_rows, num_columns, block)
+        return cls(order, index, starts, num_rows, num_columns, block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +245,4 @@ class Piece:
 
 def _places(order: Tensor) -> Tensor:
     """Where each edge stands in a sorted order: the inverse permutation."""
-    places = torch.empty_like(order)
-    places[order] = torch.arange(order.numel(), device=order.device)
-    return places
+    return torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))

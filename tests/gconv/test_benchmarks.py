@@ -4,6 +4,7 @@ import dataclasses
 import doctest
 import importlib
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path

@@ -142,3 +142,17 @@ def test_widths_that_cannot_stay_open():
     for width in (-2, 0, 1.5, True):
         with pytest.raises(ValueError, match=r"in_channels takes a whole number >= 1, got"):
             gconv.GCNConv(width, 4)
+
+
+@pytest.mark.parametrize("name", ["SAGEConv", "GraphConv", "GATv2Conv", "TransformerConv", "ResGatedGraphConv"])
+def test_one_open_number_opens_both_ends(name):
+    """As in PyG, -1 stands for both widths, and a pair may bring different ones."""
+    original = getattr(pyg, name)(-1, 4)
+    pair, edges = (torch.randn(5, 6), torch.randn(3, 2)), torch.tensor([[0, 1, 4], [2, 0, 0]])
+    expected = original(pair, edges)
+    called, loaded = getattr(gconv, name)(-1, 4), getattr(gconv, name)(-1, 4)
+    called(pair, edges)
+    for layer in (called, loaded):
+        layer.load_state_dict(original.state_dict())
+        assert layer.in_channels == (6, 2)
+        torch.testing.assert_close(layer(pair, edges), expected)
