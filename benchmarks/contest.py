@@ -21,7 +21,7 @@ from torch.nn import Module
 from benchmarks.contenders import EXACT_TOLERANCE, Result, Step, bit_equal, disagreement, step_of
 from benchmarks.edges import Edges
 from benchmarks.harness import SLOW_SECONDS, Options, record, seconds, timed
-from benchmarks.rows import Row
+from benchmarks.row import Row
 from gconv import Graph
 
 MEMORY = 8 * 2**30  # what one step of PyG's may hold, as estimated

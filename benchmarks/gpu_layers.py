@@ -20,7 +20,8 @@ from benchmarks.contest import arguments
 from benchmarks.edges import Edges
 from benchmarks.gpu_kernels import contest, size
 from benchmarks.layers_grid import domain
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from gconv import Graph, force_form, grid_graph
 
 LAYERS = ("GCN", "SAGE", "Cheb 3", "Cheb 25", "GAT", "GATv2", "MoNet 9", "MoNet 25, general graph")

@@ -22,7 +22,8 @@ from benchmarks.contest import BLOCK, CSR, ONE_BY_ONE, STATIC, batch_ways, conte
 from benchmarks.edges import Edges
 from benchmarks.floor import floor_step
 from benchmarks.harness import Options, Table
-from benchmarks.rows import GRID, ROWS, Row, twins
+from benchmarks.row import Row, twins
+from benchmarks.rows import GRID, ROWS
 from benchmarks.showing import layers
 from gconv import Graph, grid_graph
 

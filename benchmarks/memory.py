@@ -22,7 +22,8 @@ from benchmarks.contest import BLOCK, CSR, ONE_BY_ONE, batch_ways, rows_of
 from benchmarks.edges import Edges
 from benchmarks.harness import Options, Table, fresh_process, seconds
 from benchmarks.layers_grid import domain
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from benchmarks.showing import NOTHING, optional
 from gconv.training.measure import step_peak
 from gconv.training.report import number_text

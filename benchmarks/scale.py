@@ -17,7 +17,8 @@ import torch
 from benchmarks.contenders import step_of
 from benchmarks.contest import rows_of
 from benchmarks.harness import Options, Table, fresh_process, record, seconds
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from benchmarks.showing import NOTHING, time_text
 from gconv import Graph
 from gconv.training.measure import interleaved, resident_peak

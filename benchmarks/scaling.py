@@ -22,7 +22,8 @@ import gconv
 from benchmarks.contenders import step_of
 from benchmarks.contest import rows_of
 from benchmarks.harness import Options, Table, timed
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from benchmarks.single import random_edges
 from gconv import Graph, grid_graph
 from gconv.training.report import number_text

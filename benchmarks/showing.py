@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.contest import COMPILED
 from benchmarks.harness import Table, ratio
-from benchmarks.rows import Target
+from benchmarks.row import Target
 from gconv.training.report import number_text
 
 NOTHING = "–"

@@ -15,7 +15,7 @@ from benchmarks.contest import CSR, contest, prove, single_ways
 from benchmarks.edges import Edges
 from benchmarks.floor import floor_step
 from benchmarks.harness import Options, seconds
-from benchmarks.rows import Row, twins
+from benchmarks.row import Row, twins
 from gconv import Graph
 
 WAYS = ("edge_index", CSR)

@@ -22,7 +22,8 @@ from benchmarks.contenders import Result, Step, bit_equal, disagreement, step_of
 from benchmarks.contest import DisagreementError, arguments, rows_of
 from benchmarks.edges import Edges, as_given
 from benchmarks.harness import Options, Table, ratio, timed
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from benchmarks.showing import notes, time_text
 from benchmarks.single import degrees
 from gconv import Graph

@@ -22,14 +22,15 @@ from benchmarks.contenders import Result, bit_equal, disagreement, step_of
 from benchmarks.edges import Edges, with_loops
 from benchmarks.floor import Product, floor_step
 from benchmarks.harness import NAMES, ROOT, Options
-from benchmarks.rows import GRID, ROWS, SINGLE, Target, linears, theirs_of, twins
+from benchmarks.row import Target, linears, theirs_of, twins
+from benchmarks.rows import GRID, ROWS, SINGLE
 from benchmarks.single import random_edges
 from gconv import grid_graph
 from gconv.bench import checkout
 
 QUIET = Options(quick=True, say=lambda _: None)
 MODULES = (
-    *NAMES, "harness", "contenders", "contest", "edges", "floor", "plain", "plain_networks", "rows", "showing",
+    *NAMES, "harness", "contenders", "contest", "edges", "floor", "plain", "plain_networks", "row", "rows", "showing",
     "single", "tables",
 )  # fmt: skip
 

@@ -18,7 +18,8 @@ import torch
 
 from benchmarks import gpu_layers
 from benchmarks.layers_grid import domain
-from benchmarks.rows import ROWS, twins
+from benchmarks.row import twins
+from benchmarks.rows import ROWS
 from gconv.functional import gpu
 from gconv.functional.forms import DEFAULTS, default_form
 from gconv.functional.gpu.launch import SIGNALS, Tile, groups
