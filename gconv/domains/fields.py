@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gconv.domains.batch import batch_graphs, unbatch
 from gconv.domains.build import grid_graph
 from gconv.domains.graph import Graph
 from gconv.domains.labeling import Neighbors, labels_of, neighbor_lists, refine
@@ -45,15 +46,29 @@ def receptive_fields(graph: Graph, count: int, size: int, stride: int, labeling:
             [1, 2, 0],
             [3, 2, 4]])
     """
+    if graph.batch is not None:
+        return _of_batch(graph, [receptive_fields(part, count, size, stride, labeling) for part in unbatch(graph)])
     near, places = neighbor_lists(graph), labels_of(graph, labeling)
     sequence = node_sequence(near, places)[::stride][:count]
     rows = [receptive_field(near, places, root, size) for root in sequence]
     rows = [row + [-1] * (size - len(row)) for row in rows] + [[-1] * size] * (count - len(rows))
-    table = torch.tensor(rows, device=graph.device)
+    return _fields(torch.tensor(rows, device=graph.device), graph, grid_graph(count, device=graph.device))
+
+
+def _fields(table: Tensor, graph: Graph, line: Graph) -> Fields:
     flat = table.flatten()
     filled = (flat >= 0).nonzero().squeeze(1)
-    slots = Structure(flat[filled], filled, graph.num_nodes, flat.numel())
-    return Fields(table, slots, grid_graph(count, device=graph.device))
+    return Fields(table, Structure(flat[filled], filled, graph.num_nodes, flat.numel()), line)
+
+
+def _of_batch(graph: Graph, parts: list[Fields]) -> Fields:
+    """The fields of all graphs of a batch, one graph after the other; their lines are a batch again."""
+    assert graph.batch is not None
+    tables = []
+    for number, part in enumerate(parts):
+        nodes = (graph.batch == number).nonzero().squeeze(1)
+        tables.append(torch.where(part.table >= 0, nodes[part.table], -1))
+    return _fields(torch.cat(tables), graph, batch_graphs([part.line for part in parts]))
 
 
 def node_sequence(neighbors: Neighbors, places: list[int]) -> list[int]:

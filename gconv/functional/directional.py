@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.lattice import coordinates
 from gconv.functional.assignments import Assignment, assigned_sum
 from gconv.functional.forms import pick
-from gconv.functional.placement import EXACT, Placement, soft_taps
+from gconv.functional.placement import EXACT, Placement, apart, soft_taps
 from gconv.functional.propagate import sum_forms
 from grid_cnn.conv import convolve, output_grid
 
@@ -202,15 +203,17 @@ def _by_position(graph: Graph, window: Window, spacing: float) -> Tensor:
             f"needs positions that are whole multiples of spacing={spacing:g}; pass the spacing of the cells, or "
             "assignment='bilinear' for nodes that stand anywhere"
         )
-    spans = [d * (f - 1) for f, d in zip(window.kernel_size, window.dilation, strict=True)]
-    coords = coords - coords.min(0).values + torch.tensor(spans, device=graph.device)
-    extent = (coords.max(0).values + 1 + torch.tensor(spans, device=graph.device)).tolist()
+    coords, offsets = apart(graph, coords, _offsets(window, graph.device), 1)
+    spans = torch.tensor([d * (f - 1) for f, d in zip(window.kernel_size, window.dilation, strict=True)])
+    spans = F.pad(spans, (0, coords.shape[1] - len(spans))).to(graph.device)
+    coords = coords - coords.min(0).values + spans
+    extent = (coords.max(0).values + 1 + spans).tolist()
     radix = torch.tensor([math.prod(extent[axis + 1 :]) for axis in range(len(extent))], device=graph.device)
     keys, nodes = (coords * radix).sum(1).sort()
     if bool((keys[1:] == keys[:-1]).any()):
         twin = int((keys[1:] == keys[:-1]).nonzero()[0])
         raise ValueError(f"nodes {int(nodes[twin])} and {int(nodes[twin + 1])} of {graph!r} have the same position")
-    wanted = (coords * radix).sum(1, keepdim=True) + _offsets(window, graph.device).mul(radix).sum(1)
+    wanted = (coords * radix).sum(1, keepdim=True) + offsets.mul(radix).sum(1)
     place = torch.searchsorted(keys, wanted).clamp(max=keys.numel() - 1)
     return torch.where(keys[place] == wanted, nodes[place], graph.num_nodes)
 

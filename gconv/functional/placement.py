@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.graph import Graph
@@ -82,6 +83,13 @@ class Placement:
 EXACT = Placement()
 
 
+def apart(graph: Graph, places: Tensor, offsets: Tensor, distance: int) -> tuple[Tensor, Tensor]:
+    """Places and offsets with an axis more, along which the graphs of a batch lie so far from each other."""
+    if graph.batch is None:
+        return places, offsets
+    return torch.cat([places, distance * graph.batch[:, None].to(places.dtype)], 1), F.pad(offsets, (0, 1))
+
+
 def soft_taps(graph: Graph, offsets: Tensor, placement: Placement) -> Assignment:
     """a of the module's docstring, for taps at `offsets` `(taps, d)`, in float64.
 
@@ -92,6 +100,7 @@ def soft_taps(graph: Graph, offsets: Tensor, placement: Placement) -> Assignment
     rule, reach = _RULES[placement.assignment]
     places = graph.pos.double() / placement.spacing
     steps = math.ceil(reach(placement.sigma))
+    places, offsets = apart(graph, places, offsets, steps + 1)
     margin = offsets.abs().amax(0) + steps + 1
     cells = places.floor() - places.min(0).values.floor() + margin
     extent = (cells.max(0).values + margin + 1).tolist()

@@ -93,7 +93,7 @@ class PatchySanConv(GraphLayer):
         return graph.plan.keep(("receptive fields", *settings), lambda: receptive_fields(graph, *settings))
 
     def codomain(self, domain: Domain | None) -> Graph | None:
-        """The line of the selected nodes."""
+        """The line of the selected nodes; of a batch of graphs, a batch of lines."""
         return self.fields(domain).line if isinstance(domain, Graph) else None
 
     def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:

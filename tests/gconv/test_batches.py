@@ -187,3 +187,30 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"sample 1 .* 5 nodes .* signal .* \(3, 4\)"):
         Collate()([(torch.zeros(7, 4), GRAPHS[0], 0), (torch.zeros(3, 4), GRAPHS[1], 0)])
     assert grid_graph((2, 2)).num_graphs == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gconv.PatchySanConv(3, 4, num_selected=6, kernel_size=5),
+        lambda: gconv.DirectionalConv(3, 4, 3, padding="same", assignment="bilinear", spacing=0.2),
+        lambda: gconv.DirectionalConv(3, 4, 3, padding="same", assignment="gaussian", spacing=0.2),
+    ],
+    ids=["PATCHY-SAN", "bilinear", "gaussian"],
+)
+def test_what_looks_beyond_edges_stays_within_a_graph(make):
+    graphs, layer = [superpixels(n, nodes) for n, nodes in enumerate((20, 12, 30))], make().double()
+    parts = [torch.randn(graph.num_nodes, 3, dtype=torch.float64) for graph in graphs]
+    union = batch_graphs(graphs)
+    out, found = layer(torch.cat(parts), union), layer.codomain(union)
+    wanted = torch.cat([layer(x, graph) for x, graph in zip(parts, graphs, strict=True)])
+    torch.testing.assert_close(out, wanted)
+    assert found.num_graphs == 3
+    assert found.num_nodes == len(out)
+
+
+def test_exact_taps_stay_within_a_graph():
+    grids, layer = [grid_graph((3, 4)), grid_graph((5, 2))], gconv.DirectionalConv(2, 3, 3, padding="same").double()
+    parts = [torch.randn(graph.num_nodes, 2, dtype=torch.float64) for graph in grids]
+    wanted = torch.cat([layer(x, graph) for x, graph in zip(parts, grids, strict=True)])
+    torch.testing.assert_close(layer(torch.cat(parts), batch_graphs(grids)), wanted)
