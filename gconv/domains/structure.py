@@ -52,18 +52,25 @@ class Rows:
     block: int
 
     @classmethod
-    def build(cls, rows: Tensor, columns: Tensor, num_rows: int, num_columns: int) -> Rows:
-        """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run."""
-        entries = rows.numel()
+    def build(cls, rows: Tensor, columns: Tensor, counts: Tensor, num_columns: int) -> Rows:
+        """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run.
+
+        `counts` says how many edges a row has. Edges often come sorted, by target or by source: one look tells.
+        """
+        entries, num_rows = rows.numel(), counts.numel()
         together = at_once(_BLOCK_ENTRIES, rows.device) // max(entries, num_rows, 1)
         block = max(1, min(at_once(_BLOCK_SIGNALS, rows.device), together))
         fits = block * max(num_columns, num_rows, entries + 1) < torch.iinfo(torch.int32).max
         kind = torch.int32 if fits else torch.int64  # half the bytes, also while sorting
-        order = torch.argsort(rows.to(kind), stable=True)
-        counts = torch.bincount(rows, minlength=num_rows)
+        rows, columns = rows.to(kind), columns.to(kind)
+        if bool((rows[1:] >= rows[:-1]).all()):
+            order = torch.arange(entries, device=rows.device)
+        else:
+            order = torch.argsort(rows, stable=True)
+            columns = columns.index_select(0, order)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(kind)
         signal = torch.arange(block, dtype=kind, device=rows.device)[:, None]
-        index = (columns.to(kind)[order] + signal * num_columns).flatten()
+        index = (columns + signal * num_columns).flatten()
         starts = torch.cat([(offsets[:-1] + signal * entries).flatten(), offsets[-1:] * block])
         return cls(order, index, starts, num_rows, num_columns, block)
 
@@ -86,13 +93,14 @@ class Structure:
     @constant
     def rows(self) -> Rows:
         """Targets gather from sources."""
-        return Rows.build(self.target, self.source, self.num_targets, self.num_sources)
+        return Rows.build(self.target, self.source, self.in_degree, self.num_sources)
 
     @cached_property
     @constant
     def columns(self) -> Rows:
         """Sources gather from targets: the transposed matrix, for backward."""
-        return Rows.build(self.source, self.target, self.num_sources, self.num_targets)
+        counts = torch.bincount(self.source, minlength=self.num_sources)
+        return Rows.build(self.source, self.target, counts, self.num_targets)
 
     @cached_property
     @constant

@@ -1,9 +1,10 @@
 """The last half of a gated recurrent cell, a few rows at a time, as a custom operator that stores nothing on its way.
 
-    (r, z) = σ(g),   n = tanh( m + r ⊙ k ),   h' = (1 - z) ⊙ n + z ⊙ h
+    (r, z, ·) = σ( m + k ),   n = tanh( m_n + r ⊙ k_n ),   h' = (1 - z) ⊙ n + z ⊙ h
 
-Shapes: g, k and m side by side, `(..., 4 C)`; h and h' `(..., C)`. Cost: 10 operations a number; the backward pass
-makes r, z and n again. Reference: Cho et al., Learning phrase representations using RNN encoder-decoder for statistical
+Symbols: m, what arrives, and k, what the state gives, each of three parts side by side, of which the last are m_n, k_n.
+Shapes: m and k `(..., 3 C)`; h and h' `(..., C)`. Cost: 12 operations a number; the backward pass makes r, z and n
+again. Reference: Cho et al., Learning phrase representations using RNN encoder-decoder for statistical
 machine translation (2014), equations 5 to 8, in torch's variant.
 """
 
@@ -22,58 +23,59 @@ from gconv.functional.explicit import differentiable
 _BLOCK_NUMBERS = 1 << 18
 
 
-def _parts(found: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """r, z, n and k."""
-    gates, kept, new = found.split([2 * state.shape[-1], state.shape[-1], state.shape[-1]], -1)
-    reset, update = gates.sigmoid().chunk(2, -1)
-    return reset, update, torch.addcmul(new, reset, kept).tanh(), kept
+def _parts(arrived: Tensor, own: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """r, z, n and k_n."""
+    reset, update = (arrived[:, : 2 * width] + own[:, : 2 * width]).sigmoid_().chunk(2, -1)
+    kept = own[:, 2 * width :]
+    return reset, update, torch.addcmul(arrived[:, 2 * width :], reset, kept).tanh_(), kept
 
 
-def _steps(found: Tensor, state: Tensor) -> Tensor:
-    _, update, fresh, _ = _parts(found, state)
+def _steps(arrived: Tensor, own: Tensor, state: Tensor) -> Tensor:
+    _, update, fresh, _ = _parts(arrived, own, state.shape[-1])
     return torch.lerp(fresh, state, update)
 
 
-def _rows(found: Tensor) -> Iterator[slice]:
-    size = max(1, at_once(_BLOCK_NUMBERS, found.device) // max(found.shape[1], 1))
-    for start in range(0, found.shape[0], size):
+def _rows(arrived: Tensor) -> Iterator[slice]:
+    size = max(1, at_once(_BLOCK_NUMBERS, arrived.device) // max(2 * arrived.shape[1], 1))
+    for start in range(0, arrived.shape[0], size):
         yield slice(start, start + size)
 
 
 @operator("gconv::recurrent_state")
-def _state(found: Tensor, state: Tensor) -> Tensor:
+def _state(arrived: Tensor, own: Tensor, state: Tensor) -> Tensor:
     out = torch.empty_like(state, memory_format=torch.contiguous_format)
-    for rows in _rows(found):
-        _, update, fresh, _ = _parts(found[rows], state[rows])
+    for rows in _rows(arrived):
+        _, update, fresh, _ = _parts(arrived[rows], own[rows], state.shape[1])
         torch.lerp(fresh, state[rows], update, out=out[rows])
     return out
 
 
 @_state.register_fake
-def _(found, state) -> Tensor:
+def _(arrived, own, state) -> Tensor:
     return torch.empty_like(state, memory_format=torch.contiguous_format)
 
 
 @operator("gconv::recurrent_state_backward")
-def _state_backward(grad: Tensor, found: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    dfound, dstate = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (found, state))
+def _state_backward(grad: Tensor, arrived: Tensor, own: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    darrived, down, dstate = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (arrived, own, state))
     width = state.shape[1]
-    for rows in _rows(found):
-        dy, before, after = grad[rows], state[rows], dfound[rows]
-        reset, update, fresh, kept = _parts(found[rows], before)
+    for rows in _rows(arrived):
+        dy, before, gates = grad[rows], state[rows], darrived[rows, : 2 * width]
+        reset, update, fresh, kept = _parts(arrived[rows], own[rows], width)
         torch.mul(dy, update, out=dstate[rows])
         through = torch.ops.aten.tanh_backward(dy - dstate[rows], fresh)
-        after[:, 3 * width :] = through
-        torch.mul(through, reset, out=after[:, 2 * width : 3 * width])
-        after[:, :width] = torch.ops.aten.sigmoid_backward(through.mul_(kept), reset)
-        after[:, width : 2 * width] = torch.ops.aten.sigmoid_backward((before - fresh).mul_(dy), update)
-    return dfound, dstate
+        darrived[rows, 2 * width :] = through
+        torch.mul(through, reset, out=down[rows, 2 * width :])
+        gates[:, :width] = torch.ops.aten.sigmoid_backward(through.mul_(kept), reset)
+        gates[:, width:] = torch.ops.aten.sigmoid_backward((before - fresh).mul_(dy), update)
+        down[rows, : 2 * width] = gates
+    return darrived, down, dstate
 
 
 @_state_backward.register_fake
-def _(grad, found, state) -> tuple[Tensor, Tensor]:
-    dfound, dstate = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (found, state))
-    return dfound, dstate
+def _(grad, arrived, own, state) -> tuple[Tensor, Tensor, Tensor]:
+    darrived, down, dstate = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (arrived, own, state))
+    return darrived, down, dstate
 
 
 def _setup(ctx, inputs, output) -> None:
@@ -81,21 +83,21 @@ def _setup(ctx, inputs, output) -> None:
 
 
 def _gradients(ctx, grad: Tensor):
-    found, state = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
-        return differentiable(_steps, (found, state), grad)
-    return _state_backward(grad, found, state)
+        return differentiable(_steps, ctx.saved_tensors, grad)
+    return _state_backward(grad, *ctx.saved_tensors)
 
 
 _state.register_autograd(_gradients, setup_context=_setup)
 
 
-def next_state(found: Tensor, state: Tensor) -> Tensor:
+def next_state(arrived: Tensor, own: Tensor, state: Tensor) -> Tensor:
     """h' of the module's docstring.
 
-    >>> next_state(torch.zeros(1, 4), torch.ones(1, 1))
+    >>> next_state(torch.zeros(1, 3), torch.zeros(1, 3), torch.ones(1, 1))
     tensor([[0.5000]])
     """
-    if torch.compiler.is_exporting():  # what is exported may go where custom operators are unknown
-        return _steps(found, state)
-    return _state(found.flatten(0, -2), state.flatten(0, -2)).view_as(state)
+    arrived, own, before = (table.flatten(0, -2) for table in (arrived, own, state))
+    # What is exported may go where custom operators are unknown.
+    found = _steps if torch.compiler.is_exporting() else _state
+    return found(arrived, own, before).view_as(state)

@@ -6,10 +6,9 @@
             n = tanh( W_in m + b_in + r ⊙ (W_hn h + b_hn) ),   h' = (1 - z) ⊙ n + z ⊙ h
 
 Symbols: W_l = `weight[l]`; W_i, b_i, W_h, b_h = `rnn.weight_ih`, `rnn.bias_ih`, `rnn.weight_hh`, `rnn.bias_hh`; e =
-`edge_weight` or ones; l runs to `num_layers`. Of sums and means W_l and W_i go into one matrix, and the sum, both
-matrices and the biases of a step are one filter of two terms.
+`edge_weight` or ones; l runs to `num_layers`. Of sums and means W_l and W_i go into one matrix.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` with C_in <= C_out to `(..., N, C_out)`. Cost: E · C_out + 8 N · C_out²
+Shapes: `(N, C_in)` or `(B, N, C_in)` with C_in <= C_out to `(..., N, C_out)`. Cost: E · C_out + 6 N · C_out²
 multiply-adds a step and signal. Reference: Li, Tarlow, Brockschmidt and Zemel, Gated graph sequence neural networks
 (2016), equations 1 to 6.
 """
@@ -48,7 +47,7 @@ class GatedGraphConv(GraphLayer):
 
     kind = "spatial"
     equation = "steps h ← GRU(Σ eⱼ W hⱼ, h), from h = x ‖ 0"
-    cost = "num_layers (E · C_out + 8 N · C_out²)"
+    cost = "num_layers (E · C_out + 6 N · C_out²)"
     reference = "Li, Tarlow, Brockschmidt and Zemel (2016), equations 1 to 6"
 
     def __init__(self, out_channels: int, num_layers: int, aggr: Reduction = "add", bias: bool = True) -> None:
@@ -87,31 +86,16 @@ class GatedGraphConv(GraphLayer):
         return state
 
     def _step(self, ends: Ends, weight: Tensor) -> Tensor:
-        rnn, width = self.rnn, self.out_channels
-        state, inward, outward = ends.source, rnn.weight_ih.t(), rnn.weight_hh.t()
-        if self.aggr in SUMS:  # side by side: r and z, of both terms; n, of the state; n, of the neighbours
+        rnn, state = self.rnn, ends.source
+        bias = (rnn.bias_ih, rnn.bias_hh) if rnn.bias else (None, None)
+        if self.aggr in SUMS:
             operator, edge_weight = weighted_operator(ends, self.aggr)
-            nothing = weight.new_zeros(width, width)
-            of_sums = weight @ inward
-            both = torch.stack([torch.cat([outward, nothing], 1), _without_second(of_sums, nothing)])
-            bias = None
-            if rnn.bias:
-                gates, last = (rnn.bias_ih + rnn.bias_hh)[: 2 * width], (rnn.bias_hh[-width:], rnn.bias_ih[-width:])
-                bias = torch.cat([gates, *last])
-            found = polynomial(state, operator, both, bias, edge_weight=edge_weight)
+            both = (weight @ rnn.weight_ih.t())[None]
+            arrived = polynomial(state, operator, both, bias[0], edge_weight=edge_weight, first=1)
         else:
-            arrived = weighted_reduction(state @ weight, ends, self.aggr)
-            into = F.linear(arrived, rnn.weight_ih, rnn.bias_ih if rnn.bias else None)
-            kept = F.linear(state, rnn.weight_hh, rnn.bias_hh if rnn.bias else None)
-            gates = into[..., : 2 * width] + kept[..., : 2 * width]
-            found = torch.cat([gates, kept[..., -width:], into[..., -width:]], -1)
-        return next_state(found, state.to(found.dtype))
+            arrived = F.linear(weighted_reduction(state @ weight, ends, self.aggr), rnn.weight_ih, bias[0])
+        own = F.linear(state, rnn.weight_hh, bias[1])
+        return next_state(arrived, own, state.to(own.dtype))
 
     def extra_repr(self) -> str:
         return f"{self.out_channels}, num_layers={self.num_layers}"
-
-
-def _without_second(three: Tensor, nothing: Tensor) -> Tensor:
-    """`(C, 3 C)` as the columns r, z, nothing, n."""
-    width = nothing.shape[1]
-    return torch.cat([three[:, : 2 * width], nothing, three[:, 2 * width :]], 1)
