@@ -11,6 +11,7 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
 from gconv.resolve import GraphLike, as_graph, as_pair, with_tensor
+from gconv.work import Work
 from grid_cnn import Layer
 
 
@@ -168,6 +169,13 @@ class GraphLayer(Layer):
                 raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
             return graph, edge_weight
         return with_tensor(graph, "edge_weight", edge_weight), None
+
+    def work(self, graph: Graph, channels: int) -> Work | None:
+        """What the layer does for one signal of so many channels, as `gconv.work` counts; None if it does not say.
+
+        Every layer of the package does, beside its equation; `cost` is the same in words.
+        """
+        return None
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew; a layer without any has nothing to do."""

@@ -11,7 +11,10 @@ from rich.table import Table as TerminalTable
 
 from gconv.accounting import summary as account
 from gconv.domains.build import grid_graph
+from gconv.domains.graph import Graph
+from gconv.families import FAMILIES
 from gconv.ops import GraphOps
+from gconv.training.variants import own_layer
 from grid_cnn import Grid, models
 from grid_cnn.tables import Table
 
@@ -29,8 +32,15 @@ def summary(
     channels: Annotated[int, typer.Option(help="Channels of the picture; 0: the network's own.")] = 0,
     classes: Annotated[int, typer.Option(help="Outputs; 0: the network's own.")] = 0,
     batch: Annotated[int, typer.Option(help="Pictures in a batch, for the memory it takes.")] = 1,
+    domain: Annotated[
+        str, typer.Option(help="Where to build it: grid or graph; empty: the graph where there is a --conv.")
+    ] = "",
     conv: Annotated[
-        str, typer.Option(help="Build it on the picture's graph with this convolution: directional, cheb, gcn ...")
+        str,
+        typer.Option(
+            help=f"On the graph, the convolution: {', '.join(('directional', *FAMILIES))}; or a layer of your own as "
+            "module:Class."
+        ),
     ] = "",
     neighbors: Annotated[int, typer.Option(help="Neighbours of a pixel in the graph: 4 or 8.")] = 8,
     format: Annotated[str, typer.Option(help="table, markdown, csv or json.")] = "table",
@@ -38,22 +48,26 @@ def summary(
     """Say what a network costs, layer by layer.
 
     Output shapes, units, weights, biases, links, multiply-adds, memory forward and backward, receptive field and
-    stride; on a graph the edges touched too. Figures are of one picture; the last lines give memory for a batch.
+    stride; on a graph the edges touched too, and a field of h hops as 2 h + 1. Figures are of one picture; the last
+    lines give memory for a batch, and name layers that do not tell what they do, which show – there.
     """
     if format not in _WRITERS:
         raise ValueError(f"--format is one of {', '.join(_WRITERS)}; got {format!r}")
     if batch < 1:
         raise ValueError(f"--batch takes a whole number >= 1, got {batch}")
+    if domain not in ("", "grid", "graph"):
+        raise ValueError(f"--domain is grid or graph; got {domain!r}")
+    if domain == "grid" and conv:
+        raise ValueError(f"--conv {conv} is of graphs; take --domain graph, or leave --conv out")
     grid = Grid(_sides(model, size))
     counts = (("in_channels", channels), ("num_classes", classes))
     options: dict[str, Any] = {name: value for name, value in counts if value}
-    if conv:
-        domain = grid_graph(grid, neighbors)
-        net = models.create(model, ops=GraphOps(conv), domain=domain, **options)
-    else:
-        domain = grid
-        net = models.create(model, domain=domain, **options)
-    _WRITERS[format](account(net, domain), model, repr(domain), batch)
+    place: Grid | Graph = grid
+    if conv or domain == "graph":
+        place = grid_graph(grid, neighbors)
+        options["ops"] = GraphOps(own_layer(conv) if ":" in conv else conv or "directional")
+    net = models.create(model, domain=place, **options)
+    _WRITERS[format](account(net, place), model, repr(place), batch)
 
 
 def _sides(model: str, size: str) -> tuple[int, int]:
@@ -68,17 +82,23 @@ def _sides(model: str, size: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def memory_lines(table: Table, batch: int) -> list[str]:
-    """What a batch takes, in words.
+def closing_lines(table: Table, batch: int) -> list[str]:
+    """What a batch takes, in words; and which layers the totals leave out.
 
     >>> from grid_cnn.tables import Row
-    >>> memory_lines(Table((Row("fc", "Linear", (2,), 2, weights=6, makes=True),), (3,), 3), 10)[0]
+    >>> closing_lines(Table((Row("fc", "Linear", (2,), 2, weights=6, makes=True),), (3,), 3), 10)[0]
     'memory for a batch of 10: 0.00 MB forward (parameters and activations)'
     """
-    return [
+    lines = [
         f"memory for a batch of {batch}: {table.memory(batch) / 1e6:,.2f} MB forward (parameters and activations)",
         f"and {table.memory(batch, training=True) / 1e6:,.2f} MB in training (their gradients too, no optimiser)",
     ]
+    if table.untold:
+        lines.append(
+            f"links, multiply-adds and edges without {', '.join(table.untold)}: give such a layer a method "
+            "work(graph, channels) that returns a gconv.work.Work"
+        )
+    return lines
 
 
 def _terminal(table: Table, model: str, domain: str, batch: int) -> None:
@@ -94,13 +114,13 @@ def _terminal(table: Table, model: str, domain: str, batch: int) -> None:
     shown.add_section()
     shown.add_row(*body[-1])
     console.print(shown)
-    for line in memory_lines(table, batch):
+    for line in closing_lines(table, batch):
         console.print(line, highlight=False)
 
 
 def _markdown(table: Table, model: str, domain: str, batch: int) -> None:
     print(f"## {model} on {domain}\n\n{table.markdown()}")
-    print("\n".join(memory_lines(table, batch)))
+    print("\n".join(closing_lines(table, batch)))
 
 
 _WRITERS: dict[str, Callable[[Table, str, str, int], None]] = {

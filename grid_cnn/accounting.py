@@ -31,19 +31,26 @@ from grid_cnn.local import LocallyConnected1d, LocallyConnected2d, PositionBias
 from grid_cnn.models.auxiliary import AuxiliaryNetwork
 from grid_cnn.models.fit import fitted
 from grid_cnn.models.wiring import Wired
-from grid_cnn.pool import Flatten, WindowPool
+from grid_cnn.pool import Flatten, Pool
 from grid_cnn.separable import PartialConv2d
-from grid_cnn.tables import Row, Table
+from grid_cnn.tables import UNKNOWN, Row, Table
 
 Field = tuple[int, ...] | None
+Window = tuple[Sequence[int], Sequence[int], Sequence[int]]
+
+POINT: Window = (1,), (1,), (1,)
 
 
 class Cost(NamedTuple):
-    """What one layer does for one signal; `edges`: how many values of neighbours it reads on a graph."""
+    """What one layer does for one signal; `edges`: how many values of neighbours it reads on a graph.
+
+    `known` is False of a layer that nobody can tell it of: then none of its numbers counts.
+    """
 
     multiply_adds: int = 0
     links: int = 0
     edges: int | None = None
+    known: bool = True
 
 
 class Flow(NamedTuple):
@@ -119,9 +126,12 @@ def _(layer: PositionBias, x: Tensor, y: Tensor, domain: Domain | None) -> Cost:
 
 
 @singledispatch
-def window(layer: nn.Module) -> tuple[Sequence[int], Sequence[int], Sequence[int]] | None:
-    """Kernel, stride and dilation of a layer that looks through a window; None for one that looks at a point."""
-    return None
+def window(layer: nn.Module, x: Tensor, domain: Domain | None) -> Window | None:
+    """Kernel, stride and dilation of the window through which a layer looks at `x` on `domain`.
+
+    `POINT` for a layer that looks at a point, as all do that are not known; None for one that sees the whole domain.
+    """
+    return POINT
 
 
 @window.register(nn.Conv1d)
@@ -130,9 +140,14 @@ def window(layer: nn.Module) -> tuple[Sequence[int], Sequence[int], Sequence[int
 @window.register(LocallyConnected1d)
 @window.register(LocallyConnected2d)
 @window.register(PartialConv2d)
-@window.register(WindowPool)
-def _(layer: Any) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+def _(layer: Any, x: Tensor, domain: Domain | None) -> Window:
     return layer.kernel_size, layer.stride, layer.dilation
+
+
+@window.register
+def _(layer: Pool, x: Tensor, domain: Domain | None) -> Window:
+    assert isinstance(domain, Grid)
+    return layer.window(domain)
 
 
 @singledispatch
@@ -181,14 +196,18 @@ def walk(layer: nn.Module, name: str, flow: Flow, rows: list[Row]) -> Flow:
     """The signal behind `layer`, whose rows are added to `rows`; composite layers walk through their parts."""
     x, domain, field, stride = flow
     y, reached = layer.step(x, domain) if isinstance(layer, Layer) else (layer(x), domain)
-    looks = window(layer)
+    spent, looks = cost(layer, x, y, domain), window(layer, x, domain)
     if reached is None:
         field = stride = None
-    elif looks is not None and field is not None and stride is not None:
+    elif not spent.known:
+        field = UNKNOWN
+    elif looks is None:
+        field = None
+    elif stride is not None:
         field, stride = _seen(field, stride, *looks)
     identity = isinstance(layer, AdaptivePool) and y.shape == x.shape
     makes = not (is_elementwise(layer) or identity or is_view(layer))
-    rows.append(_row(layer, name, y, cost(layer, x, y, domain), makes, field, stride))
+    rows.append(_row(layer, name, y, spent, makes, field, stride))
     return Flow(y, reached, field, stride)
 
 
@@ -228,9 +247,7 @@ def _joined(layer: Layer, name: str, concat: bool, ends: list[Flow], rows: list[
     """Several ways laid side by side or added up: a tensor of its own, that sees what the widest of them sees."""
     axis = -1 - ends[0].domain.ndim if isinstance(ends[0].domain, Grid) else -1
     y = torch.cat([end.x for end in ends], axis) if concat else ends[0].x
-    fields = [end.field for end in ends if end.field is not None]
-    ndim = max(map(len, fields), default=1)
-    field = tuple(max(_axes(f, ndim)[i] for f in fields) for i in range(ndim)) if fields else None
+    field = _widest([end.field for end in ends])
     strides = [end.stride for end in ends if end.stride is not None]
     stride = max(strides, key=len) if strides else None
     rows.append(
@@ -254,6 +271,7 @@ def _row(layer: nn.Module, name: str, y: Tensor, spent: Cost, makes: bool, field
         field=field,
         stride=stride,
         edges=spent.edges,
+        known=spent.known,
     )
 
 
@@ -261,11 +279,20 @@ def _axes(value: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return value * ndim if len(value) == 1 else value
 
 
+def _widest(fields: Sequence[Field]) -> Field:
+    """What is seen by several ways together: all, if one of them sees all."""
+    if None in fields or UNKNOWN in fields:
+        return None if None in fields else UNKNOWN
+    known = [field for field in fields if field is not None]
+    ndim = max(map(len, known))
+    return tuple(max(_axes(field, ndim)[i] for field in known) for i in range(ndim))
+
+
 def _seen(
-    field: tuple[int, ...], stride: tuple[int, ...], kernel: Sequence[int], steps: Sequence[int], spread: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Field and stride behind a window."""
-    ndim = max(map(len, (field, stride, kernel)))
-    axes = zip(*(_axes(tuple(value), ndim) for value in (field, stride, kernel, steps, spread)), strict=True)
+    field: Field, stride: tuple[int, ...], kernel: Sequence[int], steps: Sequence[int], spread: Sequence[int]
+) -> tuple[Field, tuple[int, ...]]:
+    """Field and stride behind a window; a field that is all, or not known, stays so."""
+    ndim = max(map(len, (field or stride, stride, kernel)))
+    axes = zip(*(_axes(tuple(value), ndim) for value in (field or stride, stride, kernel, steps, spread)), strict=True)
     pairs = [(r + (f - 1) * d * j, j * s) for r, j, f, s, d in axes]
-    return tuple(r for r, _ in pairs), tuple(j for _, j in pairs)
+    return tuple(r for r, _ in pairs) if field else field, tuple(j for _, j in pairs)

@@ -48,6 +48,18 @@ class AdaptivePool(Pool):
         tiles = all(n % o == 0 for n, o in zip(domain.size, size, strict=True))
         return Grid(size, periodic=domain.periodic and tiles)
 
+    def window(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The largest block along each axis, and by how many cells blocks lie apart, rounded down.
+
+        >>> AdaptiveAvgPool1d(2).window(Grid((5,)))
+        ((3,), (2,), (1,))
+        """
+        reached = self.codomain(grid)
+        assert reached is not None
+        axes = [*zip(grid.size, reached.size, strict=True)]
+        kernel = tuple(max(-(-(p + 1) * n // o) - p * n // o for p in range(o)) for n, o in axes)
+        return kernel, tuple(max(n // o, 1) for n, o in axes), (1,) * len(axes)
+
     def target(self, x: Tensor) -> tuple[int, ...]:
         """The size of the result for this input."""
         return tuple(n if o is None else o for o, n in zip(self.output_size, x.shape[-self.ndim :], strict=True))

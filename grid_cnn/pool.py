@@ -35,6 +35,15 @@ class Pool(GridLayer):
         """The grid of pooled cells."""
         raise TypeError(f"{type(self).__name__} is abstract")
 
+    def window(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Kernel, stride and dilation along each axis of a grid."""
+        raise TypeError(f"{type(self).__name__} is abstract")
+
+    def reach(self, grid: Grid) -> int:
+        """How many cells away from its place a window's farthest cell lies."""
+        kernel, _, dilation = self.window(grid)
+        return max(d * (f - 1) for f, d in zip(kernel, dilation, strict=True))
+
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         self.codomain(self.grid(input, domain))
         return self.pool(input)
@@ -71,6 +80,15 @@ class WindowPool(Pool):
         tiles = not any(self.padding) and all(d * (f - 1) < s for f, s, d in axes)
         tiles = tiles and all(o * s == n for o, s, n in zip(size, self.stride, domain.size, strict=True))
         return Grid(size, periodic=domain.periodic and tiles)
+
+    def window(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Kernel, stride and dilation, whatever the grid."""
+        return self.kernel_size, self.stride, self.dilation
+
+    def reach(self, grid: Grid) -> int:
+        """How many cells away from its place a window's farthest cell lies, on either side."""
+        axes = zip(self.kernel_size, self.dilation, self.padding, strict=True)
+        return max(max(p, d * (f - 1) - p) for f, d, p in axes)
 
     def extra_repr(self) -> str:
         ceil = ", ceil_mode=True" * self.ceil_mode

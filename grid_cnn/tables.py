@@ -8,6 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# The receptive field behind a layer that does not tell how far it sees.
+UNKNOWN: tuple[int, ...] = ()
+
 
 @dataclass(frozen=True)
 class Row:
@@ -17,7 +20,8 @@ class Row:
         name, kind: what it is called, and its class. shape: of its output, without the batch. units: values of it.
         weights, biases: its parameters. links: connections, those of biases counted. multiply_adds: products. makes:
         whether it makes a tensor of its own. field, stride: along each axis, in cells of the input; None once the
-            whole of it is seen. edges: values of neighbours that it reads on a graph.
+            whole of it is seen, and `UNKNOWN` where nobody tells. edges: values of neighbours that it reads on a graph.
+        known: False where nobody tells what it does: then links, multiply-adds and edges do not count.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Row:
     field: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     edges: int | None = None
+    known: bool = True
 
     @property
     def parameters(self) -> int:
@@ -95,6 +100,11 @@ class Table:
         return sum(counted) if counted else None
 
     @property
+    def untold(self) -> tuple[str, ...]:
+        """The layers that do not tell what they do, so that the totals leave it out."""
+        return tuple(f"{row.name} ({row.kind})" for row in self.rows if not row.known)
+
+    @property
     def activations(self) -> int:
         """All values that are kept on the way forward, the input among them."""
         return self.input_units + sum(row.units for row in self.rows if row.makes)
@@ -110,9 +120,10 @@ class Table:
     def cells(self, row: Row) -> tuple[Any, ...]:
         """A row under `COLUMNS`."""
         made = row.units * self.itemsize * row.makes
+        links, multiply_adds, edges = (row.links, row.multiply_adds, row.edges) if row.known else ("–",) * 3
         return (
-            row.name, row.kind, "×".join(map(str, row.shape)), row.units, row.weights, row.biases, row.links,
-            row.multiply_adds, made, 2 * made, seen(row.field), seen(row.stride), row.edges,
+            row.name, row.kind, "×".join(map(str, row.shape)), row.units, row.weights, row.biases, links,
+            multiply_adds, made, 2 * made, seen(row.field), seen(row.stride), edges,
         )  # fmt: skip
 
     def total(self) -> tuple[Any, ...]:
@@ -125,7 +136,7 @@ class Table:
 
     def shown(self) -> list[tuple[str, ...]]:
         """Header, rows and total as text, without the column of edges on a grid."""
-        keep = len(COLUMNS) if self.edges is not None else len(COLUMNS) - 1
+        keep = len(COLUMNS) if self.edges is not None or self.untold else len(COLUMNS) - 1
         body = [tuple(map(text, cells[:keep])) for cells in (*map(self.cells, self.rows), self.total())]
         return [COLUMNS[:keep], *body]
 
@@ -149,7 +160,7 @@ class Table:
         totals = {
             "parameters": self.parameters, "weights": self.weights, "biases": self.biases, "units": self.units,
             "links": self.links, "multiply_adds": self.multiply_adds, "activations": self.activations,
-            "edges": self.edges, "batch": batch, "memory_forward": self.memory(batch),
+            "edges": self.edges, "untold": self.untold, "batch": batch, "memory_forward": self.memory(batch),
             "memory_training": self.memory(batch, training=True),
         }  # fmt: skip
         content = {"input": self.input_shape, "layers": [asdict(row) for row in self.rows], "totals": totals}
@@ -159,11 +170,11 @@ class Table:
 def seen(field: tuple[int, ...] | None) -> str:
     """A receptive field or a stride in words.
 
-    >>> seen((5, 5)), seen((1, 7)), seen(None)
-    ('5', '1×7', 'all')
+    >>> seen((5, 5)), seen((1, 7)), seen(None), seen(UNKNOWN)
+    ('5', '1×7', 'all', '–')
     """
-    if field is None:
-        return "all"
+    if not field:
+        return "all" if field is None else "–"
     return str(field[0]) if len(set(field)) == 1 else "×".join(map(str, field))
 
 

@@ -44,6 +44,12 @@ class Window:
         return ones and not any(cells for pair in self.borders for cells in pair)
 
     @property
+    def reach(self) -> int:
+        """How many cells away from its place a window's farthest tap lies."""
+        spans = zip(self.borders, self.dilation, self.kernel_size, strict=True)
+        return max(max(before, d * (f - 1) - before) for (before, _), d, f in spans)
+
+    @property
     def keeps_size(self) -> bool:
         """Whether every node has an output: stride 1 and a border that makes up for the kernel ('same')."""
         spans = [d * (f - 1) for f, d in zip(self.kernel_size, self.dilation, strict=True)]
@@ -160,7 +166,11 @@ def reads(graph: Graph, window: Window, placement: Placement) -> int:
         return 0
     if placement.is_soft and not (graph.grid is not None and placement.on_cells):
         return _taps(graph, window, placement, torch.float64).weight.numel()
-    return int((neighbours(graph, window.codomain(graph, placement), window, placement) < graph.num_nodes).sum())
+
+    def found() -> int:
+        return int((neighbours(graph, window.codomain(graph, placement), window, placement) < graph.num_nodes).sum())
+
+    return graph.plan.keep(("nodes that taps find", window, placement), found)
 
 
 def neighbours(graph: Graph, out: Graph, window: Window, placement: Placement = EXACT) -> Tensor:

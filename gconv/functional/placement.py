@@ -79,6 +79,15 @@ class Placement:
         """Whether taps read weighted means."""
         return self.assignment in _RULES
 
+    def steps(self, reach: int, cell: float) -> int:
+        """How many cells of this width away the nodes lie at most that soft taps up to `reach` spacings away read.
+
+        >>> Placement("bilinear", spacing=0.75).steps(1, 1.0), Placement("gaussian").steps(1, 1.0)
+        (1, 3)
+        """
+        far = (reach + _RULES[self.assignment][1](self.sigma)) * self.spacing / cell
+        return math.ceil(far) - 1 if self.assignment == "bilinear" else math.floor(far)  # bilinear ends in zero
+
 
 EXACT = Placement()
 

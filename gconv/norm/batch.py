@@ -14,7 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -82,3 +84,8 @@ class BatchNorm(GraphLayer):
         else:
             out = self.module(rows)
         return out.reshape(x.shape)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """A difference and a product for every number; in evaluation no other node is seen."""
+        sees_others = self.module.training or self.module.running_mean is None
+        return Work(2 * graph.num_nodes * channels, hops=None if sees_others else 0)

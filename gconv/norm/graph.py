@@ -14,9 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv.domains.graph import Graph
 from gconv.functional.segments import part_mean, spread
 from gconv.layer import GraphLayer
 from gconv.parts import Batch, maybe_parts_of
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -65,6 +67,10 @@ class GraphNorm(GraphLayer):
         centred = x - spread(part_mean(x, parts) * self.mean_scale, parts)
         deviation = (part_mean(centred.square(), parts) + self.eps).sqrt()
         return self.weight * centred / spread(deviation, parts) + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """Two means, a difference and a product for every number."""
+        return Work(4 * graph.num_nodes * channels, hops=None)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}"

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.batch import Parts
+from gconv.domains.graph import Graph
 from gconv.functional.segments import part_mean, spread
 from gconv.layer import GraphLayer
 from gconv.parts import Batch, maybe_parts_of
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -105,6 +107,11 @@ class InstanceNorm(GraphLayer):
         unbiased = variance * (sizes / (sizes - 1).clamp(min=1)).to(variance.dtype)[:, None]
         for running, found in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.lerp_(found.reshape(-1, found.shape[-1]).mean(0).to(running.dtype), self.momentum)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """A mean, a variance and a product for every number; with running averages no other node is seen."""
+        sees_others = self.training or self.running_mean is None
+        return Work(3 * graph.num_nodes * channels, hops=None if sees_others else 0)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}"

@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.batch import Parts
+from gconv.domains.graph import Graph
 from gconv.functional.segments import part_mean, spread
 from gconv.layer import GraphLayer
 from gconv.parts import Batch, maybe_parts_of
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -88,6 +90,10 @@ class LayerNorm(GraphLayer):
         """
         out = MODES[self.mode](x, maybe_parts_of(self, x, batch, batch_size), self.eps)
         return out if self.weight is None or self.bias is None else out * self.weight + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """A mean, a variance and a product for every number."""
+        return Work(3 * graph.num_nodes * channels, hops=0 if self.mode == "node" else None)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, affine={self.affine}, mode={self.mode!r}"

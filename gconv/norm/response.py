@@ -13,7 +13,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn.norm import check_response_size
 
 
@@ -49,6 +51,10 @@ class LocalResponseNorm(GraphLayer):
         self.resolve(x, edge_index)
         channels_first = x.reshape(-1, x.shape[-1], 1)
         return F.local_response_norm(channels_first, self.size, self.alpha, self.beta, self.k).reshape(x.shape)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The squares of n channels for every number."""
+        return Work(self.size * graph.num_nodes * channels)
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -12,13 +12,15 @@ padding to count, and equal maxima share the gradient. No parameters, but those 
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
-from gconv.pooling.neighborhood import WHOLE, WITHIN, one_node
+from gconv.pooling.neighborhood import WHOLE, WITHIN, near, one_node
+from gconv.work import Work
 from grid_cnn import Domain
 from grid_cnn.adaptive import AdaptivePool
 from grid_cnn.pool import Pool, WindowPool
@@ -45,7 +47,7 @@ class GridPool(GraphLayer):
 
     kind = "pooling"
     equation = "y[t, c] = max, min or mean of x[s, c] over the window of t"
-    cost = "k · N · C, k nodes a window"
+    cost = "k · N' · C, k nodes in each of N' windows"
     reference = "equal to the grid's own pool, cell by cell"
 
     def __init__(self, pool: Pool) -> None:
@@ -62,6 +64,18 @@ class GridPool(GraphLayer):
             assert grid is not None
             return domain.on(grid)
         return one_node(domain) if self._steps(domain) is None else domain
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """k values of every window; elsewhere those of the near nodes, or of all."""
+        pool, reached = self.pool, self.codomain(graph)
+        assert reached is not None
+        if graph.grid is None:
+            steps = self._steps(graph)
+            read = graph.num_nodes if steps is None else near(graph, steps).num_edges
+            return Work(read * channels, read, steps)
+        window = pool.window(graph.grid)
+        read = reached.num_nodes * math.prod(window[0])
+        return Work(read * channels, read, pool.reach(graph.grid), window)
 
     def _steps(self, graph: Graph) -> int | None:
         """How many steps the window reaches on a graph without cells; None for all nodes.

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gconv.domains.graph import Graph
 from gconv.functional.segments import part_max, part_mean
 from gconv.layer import GraphLayer, GraphLike
 from gconv.parts import Batch, parts_of
+from gconv.work import Work
 from grid_cnn.layer import LeavesDomain
 
 
@@ -44,6 +46,10 @@ class GlobalAvgPool(GraphLayer, LeavesDomain):
         out = part_mean(x, parts)
         return out.squeeze(-2) if parts is None else out
 
+    def work(self, graph: Graph, channels: int) -> Work:
+        """Every number once."""
+        return Work(graph.num_nodes * channels, hops=None)
+
 
 class GlobalMaxPool(GraphLayer, LeavesDomain):
     """The largest value of every channel over all nodes; of a batch over those of each graph.
@@ -69,6 +75,10 @@ class GlobalMaxPool(GraphLayer, LeavesDomain):
         parts = parts_of(self, x, edge_index, batch_size)
         out = part_max(x, parts)
         return out.squeeze(-2) if parts is None else out
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """Every number once."""
+        return Work(graph.num_nodes * channels, hops=None)
 
 
 class Flatten(GraphLayer, LeavesDomain):
@@ -96,3 +106,7 @@ class Flatten(GraphLayer, LeavesDomain):
         if graph.num_graphs > 1:
             raise ValueError(f"Flatten reads all nodes as one graph, got {graph!r}; end the network in a global pool")
         return x.transpose(-1, -2).flatten(-2)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """Nothing but another order."""
+        return Work(0, hops=None)

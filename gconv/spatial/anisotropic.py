@@ -8,9 +8,9 @@ kernel of the surface: exact on a plane, an approximation for short times elsewh
 a frame's direction needs no sign. Symbols: (ρ, θ) = `edge_attr`, `(E, 2)`, θ from the direction of largest curvature
 (`gconv.polar`); α = `alpha`, t = `scales`; Θ = `weight`, `(angles · scales, C_in, C_out)`, angle by angle.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: K · E · C_in + N · K · C_in · C_out multiply-adds a
-signal, K = angles · scales. Reference: Boscaini, Masci, Rodolà and Bronstein, Learning shape correspondence with
-anisotropic convolutional neural networks (2016); as kernels: Monti et al. (2017), table 1.
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: K · E · C_in + N · (K + 1) · C_in · C_out
+multiply-adds a signal, K = angles · scales. Reference: Boscaini, Masci, Rodolà and Bronstein, Learning shape
+correspondence with anisotropic convolutional neural networks (2016); as kernels: Monti et al. (2017), table 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AnisotropicConv(PolarConv):
 
     kind = "spatial"
     equation = "Σₖ (Σⱼ wₖ(ρ, θ) xⱼ) Θₖ + Θᵣ x + b"
-    cost = "K · E · C_in + N · K · C_in · C_out, K = angles · scales"
+    cost = "K · E · C_in + N · (K + 1) · C_in · C_out, K = angles · scales"
     transfers = "if distances have the same unit"
     reference = "Boscaini et al. (2016); Monti et al. (2017), table 1"
 

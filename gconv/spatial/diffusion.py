@@ -9,7 +9,7 @@ sources of its edges: a walk steps from target to source, and D sums over the ed
 graph are the paper's). A node without edges has P = 0.
 
 Shapes: `(N, F)` or `(B, N, F)` to `(..., N, C_out)`, or `(..., N, H · F)`, length by length.
-Cost: (H - 1) · E · F + H · N · F, and with `out_channels` H · N · F · C_out, multiply-adds a signal.
+Cost: (H - 1) · E · F + H · N · F, and with `out_channels` H · N · F · C_out more, multiply-adds a signal.
 Reference: Atwood and Towsley, Diffusion-convolutional neural networks (2016), equations 1 to 4.
 """
 
@@ -26,6 +26,7 @@ from gconv.domains.structure import Structure
 from gconv.functional.propagate import propagate
 from gconv.functional.terms import terms
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -51,7 +52,7 @@ class DiffusionConv(GraphLayer):
 
     kind = "spatial"
     equation = "X' = f(W ⊙ [X, P X ... P^(H-1) X]) W_d + b, P = D^(-1) A"
-    cost = "(H - 1) · E · F + H · N · F · C_out"
+    cost = "(H - 1) · E · F + H · N · F · (C_out + 1)"
     reference = "Atwood and Towsley (2016), equations 1 to 4"
 
     def __init__(
@@ -86,6 +87,13 @@ class DiffusionConv(GraphLayer):
         z = torch.cat([length * row for length, row in zip(lengths, self.weight, strict=True)], -1)
         z = z if self.act is None else self.act(z)
         return z if self.lin is None else self.lin(z)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """H - 1 sums over the edges, a product with W, and the dense layer."""
+        nodes, edges = graph.num_nodes, (self.hops - 1) * graph.num_edges
+        wide = self.hops * channels
+        dense = 0 if self.lin is None else nodes * wide * self.out_channels
+        return Work(edges * channels + nodes * wide + dense, edges, self.hops - 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, hops={self.hops}"

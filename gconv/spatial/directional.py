@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.functional.directional import Window, directional
+from gconv.functional.directional import Window, directional, reads
 from gconv.functional.placement import Placement
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn import Conv1d, Conv2d, Conv3d, Domain
 from grid_cnn.arithmetic import Padding, border, per_axis
 from grid_cnn.conv import PADDING_MODES, check_channels
@@ -115,6 +116,17 @@ class DirectionalConv(GraphLayer):
         signals = x if x.dim() == 3 else x[None]
         out = directional(signals, graph, self.weight, self.bias, self.window, self.groups, form, self.placement)
         return out if x.dim() == 3 else out[0]
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The product of all taps, as on the grid; a tap that finds no node counts, and touches none."""
+        window, nodes = self.window, self.window.codomain(graph, self.placement).num_nodes
+        edges, on_cells = reads(graph, window, self.placement), graph.grid is not None and self.placement.on_cells
+        cell = 1.0 if graph.grid is not None else self.placement.spacing
+        exact = on_cells or not self.placement.is_soft
+        hops = window.reach if exact else self.placement.steps(window.reach, cell)
+        cells = (window.kernel_size, window.stride, window.dilation) if exact else None
+        soft = 0 if exact else edges * channels
+        return Work(soft + nodes * channels // self.groups * self.weight[:, 0].numel(), edges, hops, cells)
 
     @classmethod
     def from_conv2d(cls, conv: nn.Conv2d, **placement: Any) -> DirectionalConv:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.batch import Parts
+from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.differences import differences
 from gconv.functional.edgewise import REDUCTIONS, Reduction, check_reduction
@@ -27,7 +28,8 @@ from gconv.functional.neighbours import nearest
 from gconv.layer import GraphLayer
 from gconv.pairs import Signals, check_pair, is_pair
 from gconv.parts import Batch, is_vector, maybe_parts_of, parts_of_vector
-from gconv.spatial.edge import channels_of, check_module, reset_module
+from gconv.spatial.edge import channels_of, check_module, edge_work, reset_module
+from gconv.work import Work
 
 
 class DynamicEdgeConv(GraphLayer):
@@ -50,7 +52,7 @@ class DynamicEdgeConv(GraphLayer):
 
     kind = "spatial"
     equation = "x'_i = max h(x_i ‖ x_j - x_i) over the k nearest j in feature space"
-    cost = "N² · C_in + N · k · cost(h)"
+    cost = "N² · C_in + N · linear ends of h + N · k · (rest of h + width), width of what is summed"
     reference = "Wang et al. (2019), section 3.2"
 
     def __init__(self, nn: nn.Module, k: int, aggr: Reduction = "max", num_workers: int = 1) -> None:
@@ -134,6 +136,12 @@ class DynamicEdgeConv(GraphLayer):
         if there is None:
             return REDUCTIONS[self.aggr](messages)
         return _MASKED[self.aggr](messages, there[..., None])
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """All distances, and h on the k nearest of every node, which may be any."""
+        nodes = graph.num_nodes
+        found = edge_work(self.nn, self.aggr, nodes, nodes * min(self.k, nodes), channels)
+        return Work(nodes * nodes * channels + found.multiply_adds, found.edges, None)
 
     def extra_repr(self) -> str:
         return f"k={self.k}, aggr={self.aggr!r}"

@@ -7,7 +7,8 @@ edges: h's first result on an edge is (W_1 - W_2) x_i + W_2 x_j + b; and where i
 summed, that one runs on nodes too.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
-`(..., N_t, C_out)`. Cost: that of h an edge, but for its linear ends. Reference:
+`(..., N_t, C_out)`. Cost: that of h an edge, but for its linear ends, and the
+sum over the edges, E times the width that is summed. Reference:
 Wang, Sun, Liu, Sarma, Bronstein and Solomon, Dynamic graph CNN for learning on point clouds (2019), equation 7.
 """
 
@@ -17,11 +18,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from gconv.domains.graph import Graph
 from gconv.functional.differences import differences
 from gconv.functional.edgewise import Reduction, check_reduction
-from gconv.functional.rowwise import modules_of
+from gconv.functional.rowwise import modules_of, split_first, split_last
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
+from gconv.work import Work, a_row, summed
 from grid_cnn.layer import ELEMENTWISE
 
 
@@ -44,7 +47,7 @@ class EdgeConv(GraphLayer):
 
     kind = "spatial"
     equation = "largest (or smallest, mean, sum) of h(x ‖ xⱼ - x)"
-    cost = "E · cost of h, its linear ends on nodes"
+    cost = "N · linear ends of h + E · (rest of h + width), width of what is summed: none of a largest"
     reference = "Wang et al. (2019), equation 7"
 
     def __init__(self, nn: nn.Module, aggr: Reduction = "max") -> None:
@@ -71,8 +74,24 @@ class EdgeConv(GraphLayer):
             )
         return ends.drop(differences(own, near, ends.structure, self.nn, self.aggr))
 
+    def work(self, graph: Graph, channels: int) -> Work:
+        """h on the edges, but for its linear ends, which run on nodes."""
+        return edge_work(self.nn, self.aggr, graph.num_nodes, graph.num_edges, channels)
+
     def extra_repr(self) -> str:
         return f"aggr={self.aggr!r}"
+
+
+def edge_work(network: nn.Module, aggr: Reduction, nodes: int, edges: int, channels: int) -> Work:
+    """What h does on so many edges: its linear ends count once a node (`functional.differences`)."""
+    whole, out = a_row(network, 2 * channels)
+    first, rest = split_first(network)
+    if first is None:
+        return Work(edges * whole + summed(edges, out, aggr), edges, 1)
+    last = split_last(rest)[1] if aggr in ("add", "sum", "mean") else None
+    ends = first.weight.numel() + (0 if last is None else last.weight.numel())
+    width = out if last is None else last.in_features
+    return Work(nodes * ends + edges * (whole - ends) + summed(edges, width, aggr), edges, 1)
 
 
 def channels_of(network: nn.Module) -> int | None:

@@ -6,9 +6,8 @@ Symbols: W_h = `lin.weight`, head by head; u = `u.weight`, `(H, C_in)`; c = `c`;
 `add_self_loops`.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
-`(..., N_t, C_out)`. Cost: N · C_in · H · C_out + E · H · C_out multiply-adds a
-signal. Reference: Verma, Boyer and Verbeek, FeaStNet: feature-steered graph convolutions for 3D shape analysis (2018),
-equations 5 and 6.
+`(..., N_t, C_out)`. Cost: N · C_in · H · (C_out + 1) + (E + N) · H · C_out multiply-adds a signal. Reference: Verma,
+Boyer and Verbeek, FeaStNet: feature-steered graph convolutions for 3D shape analysis (2018), equations 5 and 6.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.assignment import soft_assignment
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
 from gconv.spatial.heads import check_heads
+from gconv.work import Work, num_entries
 
 
 class FeaStConv(GraphLayer):
@@ -43,7 +44,7 @@ class FeaStConv(GraphLayer):
 
     kind = "spatial"
     equation = "mean of Σₕ qₕ(xⱼ, x) Θₕ xⱼ + b, q a softmax over the heads"
-    cost = "N · C_in · H · C_out + E · H · C_out"
+    cost = "N · C_in · H · (C_out + 1) + (E + N) · H · C_out"
     reference = "Verma, Boyer and Verbeek (2018), equations 5 and 6"
 
     def __init__(
@@ -87,6 +88,12 @@ class FeaStConv(GraphLayer):
         out = soft_assignment(projected, near, self.c, weight, graph, ends.square(structure), form)
         out = ends.drop(ends.rows(out))
         return out if self.bias is None else out + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The products with W and u, and over the edges and loops a sum of H shares."""
+        edges = num_entries(graph, self.add_self_loops)
+        products = graph.num_nodes * channels * self.heads * (self.out_channels + 1)
+        return Work(products + edges * self.heads * self.out_channels, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

@@ -7,8 +7,8 @@ by H heads, which are joined side by side (`concat`) or averaged. Symbols: Θ = 
 
 Where `in_channels` is a pair, Θ is `lin_src` for sources and `lin_dst` for targets.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged; of a pair
-`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: N · C_in · H · C_out + E · H · C_out
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged; of a pair `(..., N_s,
+C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: N · (C_in + 2) · H · C_out + (E + N) · H · C_out
 multiply-adds a signal. Reference: Veličković, Cucurull, Casanova, Romero, Liò and Bengio, Graph attention networks
 (2018), equations 1 to 6.
 """
@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.attention import attention
 from gconv.functional.product import product
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.work import Work, num_entries
 
 
 class GATConv(GraphLayer):
@@ -53,7 +55,7 @@ class GATConv(GraphLayer):
 
     kind = "spatial"
     equation = "Σ αⱼ Θ xⱼ over heads + b, α a softmax of leaky(aₛ·Θxⱼ + aₜ·Θx)"
-    cost = "N · C_in · H · C_out + E · H · C_out"
+    cost = "N · (C_in + 2) · H · C_out + (E + N) · H · C_out"
     reference = "Veličković et al. (2018), equations 1 to 6"
     takes_sparse = True
     of_target = frozenset({"lin_dst", "res"})
@@ -141,6 +143,15 @@ class GATConv(GraphLayer):
         target = product(ends.target, theirs.weight) if ends.paired and ends.target is not None else None
         table = ends.table(ends.lift(source), None if target is None else ends.lift(target))
         return table.unflatten(-1, (self.heads, self.out_channels))
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The products, the scores of both ends at the nodes, and a weighted sum over the edges and loops."""
+        nodes, total = graph.num_nodes, self.heads * self.out_channels
+        edges = num_entries(graph, self.add_self_loops)
+        products = (
+            nodes * channels * (total * (1 + (self.lin is None)) + (0 if self.res is None else self.res.out_features))
+        )
+        return Work(products + 2 * nodes * total + edges * total, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

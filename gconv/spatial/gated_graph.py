@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gconv.domains.graph import Graph
 from gconv.functional.edgewise import Reduction, check_reduction
 from gconv.functional.polynomial import polynomial
 from gconv.functional.recurrent import next_state
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends
 from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.work import Work, summed
 from grid_cnn.conv import check_channels
 
 
@@ -96,6 +98,13 @@ class GatedGraphConv(GraphLayer):
             arrived = F.linear(weighted_reduction(state @ weight, ends, self.aggr), rnn.weight_ih, bias[0])
         own = F.linear(state, rnn.weight_hh, bias[1])
         return next_state(arrived, own, state.to(own.dtype))
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """In every step a sum over the edges, and the two products of the cell; W_l by itself where it is no sum."""
+        nodes, out, steps = graph.num_nodes, self.out_channels, self.num_layers
+        products = nodes * out * out * (6 if self.aggr in SUMS else 7)
+        edges = steps * graph.num_edges
+        return Work(summed(edges, out, self.aggr) + steps * products, edges, steps)
 
     def extra_repr(self) -> str:
         return f"{self.out_channels}, num_layers={self.num_layers}"

@@ -6,7 +6,7 @@ by H heads, which are joined side by side (`concat`) or averaged. Symbols: Θ_s 
 `lin_edge`; a = `att`; b = `bias`.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C_out)`, or `(..., N, C_out)` averaged; of a pair
-`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: 2 N · C_in · H · C_out + 2 E · H · C_out
+`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, H · C_out)`. Cost: 2 N · C_in · H · C_out + 2 (E + N) · H · C_out
 multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are graph attention networks? (2022), equation
 7.
 """
@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.attention import dynamic_attention
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.work import Work, num_entries
 
 
 class GATv2Conv(GraphLayer):
@@ -52,7 +54,7 @@ class GATv2Conv(GraphLayer):
 
     kind = "spatial"
     equation = "Σ αⱼ Θₛ xⱼ over heads + b, α a softmax of a·leaky(Θₛ xⱼ + Θₜ x)"
-    cost = "2 N · C_in · H · C_out + 2 E · H · C_out"
+    cost = "2 N · C_in · H · C_out + 2 (E + N) · H · C_out"
     reference = "Brody, Alon and Yahav (2022), equation 7"
     of_target = frozenset({"lin_r", "res"})
 
@@ -141,6 +143,12 @@ class GATv2Conv(GraphLayer):
         weight = torch.cat([self.lin_l.weight, self.lin_r.weight])
         bias = None if self.lin_l.bias is None else torch.cat([self.lin_l.bias, self.lin_r.bias])
         return F.linear(x, weight, bias)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The products, and over the edges and loops a score and a weighted sum."""
+        total, edges = self.heads * self.out_channels, num_entries(graph, self.add_self_loops)
+        width = total * (1 if self.share_weights else 2) + (0 if self.res is None else self.res.out_features)
+        return Work(graph.num_nodes * channels * width + 2 * edges * total, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

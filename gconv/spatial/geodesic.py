@@ -9,7 +9,7 @@ Angles differ by the short way round; a neighbour at distance 0 lies in every di
 Without `angular_max_pool` there is the one turn Δ = 0, for frames that mean something. Where the directions of frames
 are arbitrary, the maximum makes the result the same for all of them that differ by whole rays.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: K · E · C_in + N · K · C_in · C_out · turns
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: K · E · C_in + N · (K · turns + 1) · C_in · C_out
 multiply-adds a signal, K = rings · rays. Reference: Masci, Boscaini, Bronstein and Vandergheynst, Geodesic
 convolutional neural networks on Riemannian manifolds (2015); as kernels: Monti et al. (2017), table 1.
 """
@@ -48,7 +48,7 @@ class GeodesicConv(PolarConv):
 
     kind = "spatial"
     equation = "largest over turns Δ of Σₖ (Σⱼ wₖ(ρ, θ) xⱼ) Θₖ₊Δ + Θᵣ x + b"
-    cost = "K · E · C_in + N · K · C_in · C_out · turns, K = rings · rays"
+    cost = "K · E · C_in + N · (K · turns + 1) · C_in · C_out, K = rings · rays"
     transfers = "if distances have the same unit"
     reference = "Masci et al. (2015); Monti et al. (2017), table 1"
 

@@ -5,10 +5,10 @@
 Symbols: h = `nn`; ε = `eps`, of one entry, learned or not. Weights of edges do not count.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
-`(..., N_t, C_out)`; h sees rows `(N, C_in)` or `(B · N, C_in)`. Cost: E times
-the narrower side of the first linear layer of h, and that of h on N rows, a signal. A linear layer at the beginning of
-h goes into one pass with the sums (and is counted twice there while ε is learned).
-Reference: Xu, Hu, Leskovec and Jegelka, How powerful are graph neural networks? (2019), equation 4.1.
+`(..., N_t, C_out)`; h sees rows `(N, C_in)` or `(B · N, C_in)`. Cost: E + N times the narrower side of the first linear
+layer of h, and that of h on N rows, a signal. A linear layer at the beginning of h goes into one pass with the sums
+(and is counted twice there while ε is learned). Reference: Xu, Hu, Leskovec and Jegelka, How powerful are graph neural
+networks? (2019), equation 4.1.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gconv.functional.rowwise import modules_of, split_first
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
+from gconv.work import Work, a_row
 from grid_cnn.layer import ELEMENTWISE
 
 Network = Callable[[Tensor], Tensor]
@@ -54,7 +55,7 @@ class GINConv(GraphLayer):
 
     kind = "spatial"
     equation = "h((1 + ε) x + Σ xⱼ)"
-    cost = "E · C_in + N · cost of h"
+    cost = "(E + N) · min(C_in, first width of h) + N · cost of h"
     reference = "Xu, Hu, Leskovec and Jegelka (2019), equation 4.1"
 
     def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False) -> None:
@@ -94,6 +95,14 @@ class GINConv(GraphLayer):
             return _by_rows(rest, self._between(ends) if ends.paired else self._sums(ends.source, ends.graph))
         out = self._between(ends, first) if ends.paired else self._first(ends.source, ends.graph, first)
         return _by_rows(rest, out) if rest else out
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums over the edges and of a node's own signal, on the narrower side of h's first linear layer; and h."""
+        nodes, edges = graph.num_nodes, graph.num_edges
+        first, _ = self._parts()
+        width = channels if first is None else min(channels, first.out_features)
+        twice = nodes * first.weight.numel() if first is not None and self.eps.requires_grad else nodes * width
+        return Work(edges * width + twice + nodes * a_row(self.nn, channels)[0], edges, 1)
 
     def _parts(self) -> tuple[nn.Linear | None, list[Network]]:
         """The linear layer that goes into one pass with the sums, if there is one, and what comes after it."""

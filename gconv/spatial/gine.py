@@ -6,7 +6,7 @@ Symbols: h = `nn`; ε = `eps`; Θ, b = `lin.weight`, `lin.bias`, where there is 
 What edges add is worked out once for all signals.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_in)` and `(..., N_t, C_in)` to
-`(..., N_t, C_out)`. Cost: 2 E · C_in, and that of h a node. References: Hu, Liu, Gomes, Zitnik, Liang, Pande and
+`(..., N_t, C_out)`. Cost: (E + N) · C_in, and that of h a node. References: Hu, Liu, Gomes, Zitnik, Liang, Pande and
 Leskovec, Strategies for pre-training graph neural networks (2020), equation A.1; Xu, Hu, Leskovec and Jegelka, How
 powerful are graph neural networks? (2019), equation 4.1.
 """
@@ -16,12 +16,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gconv.domains.graph import Graph
 from gconv.functional.edgewise import Reduction, check_reduction
 from gconv.functional.rectified import rectified_sum
 from gconv.functional.rowwise import modules_of
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals, Size
 from gconv.spatial.edge import check_module, reset_module
+from gconv.work import Work, a_row, summed
 from grid_cnn.layer import ELEMENTWISE
 
 
@@ -47,7 +49,7 @@ class GINEConv(GraphLayer):
 
     kind = "spatial"
     equation = "h((1 + ε) x + Σ relu(xⱼ + Θ e + b))"
-    cost = "2 E · C_in + N · cost of h"
+    cost = "(E + N) · C_in + N · cost of h"
     reference = "Hu et al. (2020), equation A.1"
 
     def __init__(
@@ -108,6 +110,11 @@ class GINEConv(GraphLayer):
         out = rectified_sum(source, along, ends.structure, aggr=self.aggr, form=form, choices=ends.graph.plan.choices)
         out = out if target is None else out + (1.0 + self.eps) * target
         return ends.drop(self.nn(out.flatten(0, 1)).unflatten(0, out.shape[:2]))
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums over the edges and a node's own signal, and h on the nodes."""
+        nodes, edges = graph.num_nodes, graph.num_edges
+        return Work(summed(edges, channels, self.aggr) + nodes * (channels + a_row(self.nn, channels)[0]), edges, 1)
 
     def extra_repr(self) -> str:
         return f"edge_dim={self.edge_dim}, aggr={self.aggr!r}"

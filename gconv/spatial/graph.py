@@ -7,8 +7,8 @@ the mean (over the number of neighbours, not over their weights), the largest, t
 another of `SAGEConv`'s. 0 for a node without neighbours.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
-`(..., N_t, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out multiply-adds a signal (largest, smallest: E · C_in
-comparisons). Reference: Morris, Ritzert, Fey, Hamilton, Lenssen, Rattan and Grohe, Weisfeiler and Leman go neural:
+`(..., N_t, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out multiply-adds a signal (largest, smallest,
+median: no sums). Reference: Morris, Ritzert, Fey, Hamilton, Lenssen, Rattan and Grohe, Weisfeiler and Leman go neural:
 higher-order graph neural networks (2019), equation 5.
 """
 
@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.edgewise import Reduction, check_reduction
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse, product
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.work import Work, summed
 
 
 class GraphConv(GraphLayer):
@@ -92,6 +94,12 @@ class GraphConv(GraphLayer):
 
     def _with_root(self, out: Tensor, ends: Ends) -> Tensor:
         return out if ends.target is None else out + product(ends.target, self.lin_root.weight)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The reduction over the edges, and the products with W_1 and W_2."""
+        edges, out = graph.num_edges, self.out_channels
+        width = min(channels, out) if self.aggr in SUMS else channels
+        return Work(summed(edges, width, self.aggr) + 2 * graph.num_nodes * channels * out, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr!r}"

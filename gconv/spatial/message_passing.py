@@ -14,19 +14,23 @@ Reference: Gilmer, Schoenholz, Riley, Vinyals and Dahl, Neural message passing f
 
 from __future__ import annotations
 
+import copy
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.edgewise import check_reduction, edgewise, of_neighbour
 from gconv.functional.propagate import propagate
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Size
 from gconv.spatial.hooks import Call, arguments_of, begin, collect, joined_signals, parted_signals
+from gconv.work import Work, counted, summed
 
 _FLOWS = ("source_to_target", "target_to_source")
 
@@ -155,6 +159,32 @@ class MessagePassing(GraphLayer):
             TypeError: where it is not.
         """
         raise TypeError(f"{type(self).__name__} calls edge_updater, and so needs a method edge_update")
+
+    def work(self, graph: Graph, channels: int) -> Work | None:
+        """Counted on one signal: dense products, and for each call of `propagate` its edges, its sum and a hop.
+
+        A layer whose calls stand side by side sees less far, and overrides this. None for one that never calls it, or
+        that holds other graph layers: only it can say.
+        """
+        if any(isinstance(part, GraphLayer) for part in self.modules() if part is not self):
+            return None
+        twin, calls = copy.deepcopy(self).eval(), []
+
+        def watched(run: Callable[[Call], Tensor | None]) -> Callable[[Call], Tensor | None]:
+            def reduce(call: Call) -> Tensor | None:
+                out = run(call)
+                if out is not None:
+                    calls.append((call.structure.num_edges, out.numel() // max(call.structure.num_targets, 1)))
+                return out
+
+            return reduce
+
+        vars(twin).update(_summed=watched(twin._summed), _of_messages=watched(twin._of_messages))
+        like = next(self.parameters(), torch.empty(0))
+        products = counted(lambda: twin(like.new_zeros(graph.num_nodes, channels), graph))
+        several = len(self.aggr) if isinstance(self.aggr, list) else 1
+        sums = sum(summed(edges, width // several, self.aggr) for edges, width in calls)
+        return Work(products + sums, sum(edges for edges, _ in calls), len(calls)) if calls else None
 
     def _summed(self, call: Call) -> Tensor | None:
         """The sum of rows without messages; None where it is no weighted sum of float rows."""

@@ -8,7 +8,7 @@ Symbols: e_ij = `edge_attr`, `(E, dim)`; μ, σ = `mu`, `sigma`, `(K, dim)`; Θ 
 of shape `(C_in, C_out, K, dim)`.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
-`(..., N_t, C_out)`. Cost: E · K · C_in + N · K · C_in · C_out multiply-adds a
+`(..., N_t, C_out)`. Cost: E · K · C_in + N · (K + 1) · C_in · C_out multiply-adds a
 signal (sums go before products); where edges have few different pseudo-coordinates, one matrix for each of those, and
 on a regular grid's graph that of one 3×3 convolution. Reference: Monti, Boscaini, Masci, Rodolà, Svoboda and Bronstein,
 Geometric deep learning on graphs and manifolds using mixture model CNNs (2017), equations 10 and 11.
@@ -30,6 +30,7 @@ from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
+from gconv.work import Work, summed
 
 _EPSILON = 1e-15
 
@@ -57,7 +58,7 @@ class GMMConv(GraphLayer):
 
     kind = "spatial"
     equation = "mean of Σₖ wₖ(e) Θₖ xⱼ + Θᵣ x + b, w Gaussians"
-    cost = "E · K · C_in + N · K · C_in · C_out"
+    cost = "E · K · C_in + N · (K + 1) · C_in · C_out"
     transfers = "if its pseudo-coordinates mean the same"
     reference = "Monti et al. (2017), equations 10 and 11"
     takes_sparse = True
@@ -126,6 +127,14 @@ class GMMConv(GraphLayer):
             out = ends.drop(self._summed(ends.lift(near), ends, pseudo, own, form))
         out = out if self.root is None or ends.target is None else out + product(ends.target, self.root.weight)
         return out if self.bias is None else out + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums of each kernel before the products; on the edges where all pairs of channels have their own."""
+        nodes, edges, size = graph.num_nodes, graph.num_edges, channels * self.out_channels
+        root = 0 if self.root is None else nodes * size
+        if self.separate_gaussians:
+            return Work(edges * size + summed(edges, self.out_channels, self.aggr) + root, edges, 1)
+        return Work(self.kernel_size * (edges * channels + nodes * size) + root, edges, 1)
 
     def _summed(self, x: Tensor, ends: Ends, pseudo: Tensor, own: bool, form: str | None) -> Tensor:
         graph, structure = ends.graph, ends.structure

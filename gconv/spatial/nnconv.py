@@ -8,8 +8,8 @@ layer is then a convolution); and where h ends with a linear layer of K inputs, 
 over neighbours weighted by g come before the products with the K + 1 matrices.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
-`(..., N_t, C_out)`, with h of shape (C_s, C_out). Cost: (K + 1) (E · C_in + N · C_in · C_out) multiply-adds a
-signal. References: Gilmer, Schoenholz, Riley, Vinyals and Dahl, Neural message passing for quantum chemistry (2017),
+`(..., N_t, C_out)`, with h of shape (C_s, C_out). Cost: (K + 1) E · C_in + (K + 2) N · C_in · C_out multiply-adds
+a signal. References: Gilmer, Schoenholz, Riley, Vinyals and Dahl, Neural message passing for quantum chemistry (2017),
 section 5; Simonovsky and Komodakis, Dynamic edge-conditioned filters in convolutional neural networks on graphs (2017),
 equation 2.
 """
@@ -32,6 +32,7 @@ from gconv.functional.rowwise import is_a_function, modules_of, split_last
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import check_module, reset_module
+from gconv.work import Work, summed
 
 
 class NNConv(GraphLayer):
@@ -58,7 +59,7 @@ class NNConv(GraphLayer):
     of_target = frozenset({"lin"})
     kind = "spatial"
     equation = "Θ x + Σ h(e) xⱼ + b, h(e) a matrix"
-    cost = "(K + 1) (E · C_in + N · C_in · C_out)"
+    cost = "(K + 1) · E · C_in + (K + 2) · N · C_in · C_out"
     transfers = "if its edge features mean the same"
     reference = "Gilmer et al. (2017), section 5; Simonovsky and Komodakis (2017), equation 2"
 
@@ -116,6 +117,16 @@ class NNConv(GraphLayer):
         out = ends.drop(self._summed(ends, features, edge_attr is None or edge_attr is graph.edge_attr, form))
         out = out if self.lin is None or ends.target is None else out + self.lin(ends.target)
         return out if self.bias is None else out + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums over the edges before the products with h's matrices; a product an edge where h ends otherwise."""
+        nodes, edges, size = graph.num_nodes, graph.num_edges, channels * self.out_channels
+        root = 0 if self.lin is None else nodes * size
+        _, last = split_last(modules_of(self.nn))
+        if last is None or self.aggr not in ("add", "sum", "mean"):
+            return Work(edges * size + summed(edges, self.out_channels, self.aggr) + root, edges, 1)
+        terms = last.in_features + (last.bias is not None)
+        return Work(terms * (edges * channels + nodes * size) + root, edges, 1)
 
     def _summed(self, ends: Ends, features: Tensor, own: bool, form: str | None) -> Tensor:
         x, graph, structure = ends.lift(ends.source), ends.graph, ends.structure

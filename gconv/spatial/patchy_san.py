@@ -24,6 +24,7 @@ from gconv.domains.graph import Graph
 from gconv.domains.labeling import LABELINGS
 from gconv.functional.propagate import propagate
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn import Domain
 from grid_cnn.conv import check_channels
 
@@ -103,6 +104,11 @@ class PatchySanConv(GraphLayer):
         seen = propagate(signals, self.fields(graph).slots).unflatten(1, (-1, self.kernel_size))
         out = F.linear(seen.flatten(2), self.weight.transpose(1, 2).flatten(1), self.bias)
         return out if x.dim() == 3 else out[0]
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The product over the fields; which nodes those hold is for the labeling to say, so that any may be seen."""
+        fields = self.fields(graph)
+        return Work(fields.table.numel() * channels * self.out_channels, fields.slots.num_edges, None)
 
     def extra_repr(self) -> str:
         return (

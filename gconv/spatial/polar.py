@@ -18,6 +18,7 @@ from gconv.domains.graph import Graph
 from gconv.functional.fixed import check_polar, kernel_weights
 from gconv.functional.kernels import kernel_sum
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 # What edge features may hold, and how (ρ, θ) is read from them.
@@ -118,6 +119,12 @@ class PolarConv(GraphLayer, ABC):
             return build(attributes)
         key = type(self).__name__, *self.formula, self.normalize, self.coordinates, dtype
         return graph.plan.keep(key, lambda: build(self.edge_features(graph, None, 2, torch.float64)))
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums of each kernel before the products with its matrices."""
+        nodes, edges, matrices = graph.num_nodes, graph.num_edges, self.matrices()
+        root = 0 if self.root is None else nodes * channels * self.out_channels
+        return Work(edges * len(matrices) * channels + nodes * matrices.numel() + root, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernels={len(self.weight)}"

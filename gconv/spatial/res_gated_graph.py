@@ -9,7 +9,7 @@ Symbols: W_1 = `lin_skip`, W_2 = `lin_value`, W_3 = `lin_key`, W_4 = `lin_query`
 σ = `act`.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
-`(..., N_t, C_out)`. Cost: 4 N · C_in · C_out + 5 E · C_out multiply-adds a signal. Reference: Bresson and Laurent,
+`(..., N_t, C_out)`. Cost: 4 N · C_in · C_out + E · C_out multiply-adds a signal. Reference: Bresson and Laurent,
 Residual gated graph ConvNets (2017), equation 11.
 """
 
@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.edgewise import Reduction, check_reduction
 from gconv.functional.gated import gated_sum
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
+from gconv.work import Work, summed
 
 
 class ResGatedGraphConv(GraphLayer):
@@ -52,7 +54,7 @@ class ResGatedGraphConv(GraphLayer):
 
     kind = "spatial"
     equation = "W₁ x + Σ σ(W₃ x + W₄ xⱼ) ⊙ W₂ xⱼ + b"
-    cost = "4 N · C_in · C_out + 5 E · C_out"
+    cost = "4 N · C_in · C_out + E · C_out"
     reference = "Bresson and Laurent (2017), equation 11"
     of_target = frozenset({"lin_key", "lin_skip"})
 
@@ -138,6 +140,12 @@ class ResGatedGraphConv(GraphLayer):
         elif self.bias is not None:
             out = out + self.bias
         return ends.drop(out)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The products, and the sum of the gated values over the edges."""
+        edges, out = graph.num_edges, self.out_channels
+        products = graph.num_nodes * channels * out * (3 + self.root_weight)
+        return Work(products + summed(edges, out, self.aggr), edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, edge_dim={self.edge_dim}"

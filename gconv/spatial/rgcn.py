@@ -30,6 +30,7 @@ from gconv.functional.relational import composed, embedded_sum, relational_sum
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, is_pair
 from gconv.resolve import held_by, with_tensor
+from gconv.work import Work, summed
 from grid_cnn.conv import check_channels
 
 # Signals, or places of ones, or None for all of them in order; or a pair of such, of sources and of targets.
@@ -198,6 +199,17 @@ class RGCNConv(GraphLayer):
                 f"{name}: types of edges go from 0 to num_relations - 1 = {self.num_relations - 1}, got {low} to {high}"
             )
         return relations, graph
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums by type before the products; with fewer bases than types the sums are by basis."""
+        nodes, edges, size = graph.num_nodes, graph.num_edges, channels * self.out_channels
+        x = self.weight.new_zeros(nodes, channels)
+        relations, _ = self._relations(Ends(x, x, graph.structure, graph, None, False), None)
+        root = 0 if self.root is None else nodes * size
+        if self.num_bases is not None and self.num_bases < len(relations.used) and self.aggr in ("add", "sum", "mean"):
+            return Work(self.num_bases * (edges * channels + nodes * size) + root, edges, 1)
+        products = relations.num_pairs * size // (self.num_blocks or 1)
+        return Work(summed(edges, channels, self.aggr) + products + root, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, num_relations={self.num_relations}"

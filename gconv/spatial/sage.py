@@ -11,8 +11,8 @@ channel by channel; or an LSTM over the neighbours in the order of their edges (
 without neighbours. Weights of edges do not count. The paper's pooling aggregator is `project` with the largest.
 
 Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair `(..., N_s, C_s)` and `(..., N_t, C_t)` to
-`(..., N_t, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out multiply-adds a signal (largest, smallest: E · C_in
-comparisons; LSTM: 8 C_in² more a neighbour).
+`(..., N_t, C_out)`. Cost: E · min(C_in, C_out) + 2 N · C_in · C_out multiply-adds a signal (largest, smallest,
+median: no sums; LSTM: 8 C_in² a neighbour in their place).
 Reference: Hamilton, Ying and Leskovec, Inductive representation learning on large graphs (2017), algorithm 1.
 """
 
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.edgewise import REDUCTIONS, edgewise, of_neighbour
 from gconv.functional.extremes import extreme
 from gconv.functional.polynomial import polynomial
@@ -30,6 +31,7 @@ from gconv.functional.product import is_sparse, product
 from gconv.functional.sequences import lstm_sum
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
+from gconv.work import Work, summed
 
 _SUMS, _EXTREMES = ("mean", "add", "sum"), ("max", "min")
 _AGGREGATIONS = (*REDUCTIONS, "lstm")
@@ -169,6 +171,16 @@ class SAGEConv(GraphLayer):
 
     def _projected(self, ends: Ends) -> Tensor:
         return ends.source if self.lin is None else product(ends.source, self.lin.weight, self.lin.bias).relu()
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The reduction over the edges, and the product on either side; an LSTM runs on every neighbour."""
+        nodes, edges, out = graph.num_nodes, graph.num_edges, self.out_channels
+        names = self.aggr if isinstance(self.aggr, list) else [self.aggr]
+        products = nodes * channels * ((len(names) + self.root_weight) * out + self.project * channels)
+        if names[0] in _SUMS and len(names) == 1:
+            return Work(edges * min(channels, out) + products, edges, 1)
+        cells = edges * 8 * channels * channels * names.count("lstm")
+        return Work(summed(edges, channels, [name for name in names if name != "lstm"]) + cells + products, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr!r}"

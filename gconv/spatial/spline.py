@@ -6,10 +6,10 @@ Symbols: u_ij = `edge_attr`, `(E, dim)`, in [0, 1]; B_p = the basis functions of
 `kernel_size` in all, of which S = (`degree` + 1)^dim do not vanish on an edge; Θ = `weight`, `(K, C_in, C_out)`;
 Θ_root = `lin.weight` transposed; b = `bias`. `aggr` may also be 'max' or 'min' of the edges' terms.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair, sources to targets. Cost: E · S · C_in + N · K ·
-C_in · C_out multiply-adds a signal (sums go before products); where edges have few different pseudo-coordinates, one
-matrix for each of those, and on a regular grid's graph that of one 3×3 convolution. Reference: Fey, Lenssen, Weichert
-and Müller, SplineCNN: Fast geometric deep learning with continuous B-spline kernels (2018), section 3.
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`; of a pair, sources to targets. Cost: E · S · C_in + N · (K +
+1) · C_in · C_out multiply-adds a signal (sums go before products); where edges have few different pseudo-coordinates,
+one matrix for each of those, and on a regular grid's graph that of one 3×3 convolution. Reference: Fey, Lenssen,
+Weichert and Müller, SplineCNN: Fast geometric deep learning with continuous B-spline kernels (2018), section 3.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from gconv.functional.splines import DEGREES, check_pseudo, dense_basis, spline_
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.resolve import with_tensor
+from gconv.work import Work
 
 
 class SplineConv(GraphLayer):
@@ -65,7 +66,7 @@ class SplineConv(GraphLayer):
     of_target = frozenset({"lin"})
     kind = "spatial"
     equation = "mean of Σₚ Bₚ(uᵢⱼ) Θₚ xⱼ + Θᵣ x + b"
-    cost = "E · S · C_in + N · K · C_in · C_out, S = (degree + 1)^dim"
+    cost = "E · S · C_in + N · (K + 1) · C_in · C_out, S = (degree + 1)^dim"
     transfers = "yes"
     reference = "Fey et al. (2018), section 3"
 
@@ -156,6 +157,15 @@ class SplineConv(GraphLayer):
         out = ends.drop(self._summed(source, ends, graph, attributes, own, form))
         out = out if self.lin is None or ends.target is None else out + self.lin(ends.target)
         return out if self.bias is None else out + self.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The sums of each basis function before the products; a matrix an edge where the largest counts."""
+        nodes, edges, size = graph.num_nodes, graph.num_edges, channels * self.out_channels
+        root = nodes * size if self.root_weight else 0
+        if self.aggr in ("max", "min"):
+            return Work(edges * size + root, edges, 1)
+        functions = (self.degree + 1) ** self.dim
+        return Work(edges * functions * channels + nodes * self.K * size + root, edges, 1)
 
     def pseudo(self, attributes: Tensor) -> Tensor:
         """u in [0, 1], of features as they come."""

@@ -8,10 +8,10 @@ by H heads, which are joined side by side (`concat`) or averaged. Symbols: W_1 =
 `lin_query`, W_4 = `lin_key`, W_6 = `lin_edge`, w_5 = `lin_beta`. W_6 stays with the nodes: its transpose takes queries
 to the features, and what attention makes of the features goes through it once a node.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C)`, or `(..., N, C)` averaged, C = C_out; of a pair
-`(..., N_s, C_s)` and `(..., N_t, C_t)` to `(..., N_t, ...)`. Cost: 4 N · C_in · H · C + 2 E · H · (C + D) multiply-adds
-a signal, D features an edge. Reference: Shi, Huang, Feng, Zhong, Wang and Sun, Masked label prediction: unified message
-passing model for semi-supervised classification (2021), equations 3 to 5.
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, H · C)`, or `(..., N, C)` averaged, C = C_out; of a pair `(..., N_s,
+C_s)` and `(..., N_t, C_t)` to `(..., N_t, ...)`. Cost: 4 N · C_in · H · C + 2 E · H · (C + D) + 2 N · H · C · D
+multiply-adds a signal, D features an edge. Reference: Shi, Huang, Feng, Zhong, Wang and Sun, Masked label prediction:
+unified message passing model for semi-supervised classification (2021), equations 3 to 5.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.attention import dot_attention
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
 from gconv.spatial.heads import check_heads
+from gconv.work import Work
 
 
 class TransformerConv(GraphLayer):
@@ -54,7 +56,7 @@ class TransformerConv(GraphLayer):
 
     kind = "spatial"
     equation = "W₁ xᵢ + Σ αⱼ (W₂ xⱼ + W₆ e), α a softmax of W₃ xᵢ · (W₄ xⱼ + W₆ e) / √C_out"
-    cost = "4 N · C_in · H · C_out + 2 E · H · (C_out + D)"
+    cost = "4 N · C_in · H · C_out + 2 E · H · (C_out + D) + 2 N · H · C_out · D"
     reference = "Shi, Huang, Feng, Zhong, Wang and Sun (2021), equations 3 to 5"
     of_target = frozenset({"lin_query", "lin_skip"})
 
@@ -154,6 +156,14 @@ class TransformerConv(GraphLayer):
             return out + own
         beta = self.lin_beta(torch.cat([out, own, out - own], -1)).sigmoid()
         return torch.lerp(out, own, beta)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """The products, a score and a weighted sum of every edge, and W_6 on either side of them at the nodes."""
+        nodes, edges, total = graph.num_nodes, graph.num_edges, self.heads * self.out_channels
+        width, features = self.lin_skip.out_features, self.edge_dim or 0
+        products = nodes * (channels * (3 * total + self.root_weight * width) + 2 * total * features)
+        beta = 0 if self.lin_beta is None else nodes * 3 * width
+        return Work(products + beta + 2 * edges * (total + self.heads * features), edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, heads={self.heads}"

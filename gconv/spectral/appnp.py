@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.propagate import propagate
 from gconv.functional.series import series
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import check_share, check_steps, normalized_adjacency
+from gconv.work import Work, num_entries
 
 
 class APPNP(GraphLayer):
@@ -90,6 +92,11 @@ class APPNP(GraphLayer):
             weight = F.dropout(weight, self.dropout)
             out = (1 - self.alpha) * propagate(out, structure, weight) + self.alpha * x
         return out
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """K sums over the edges and loops."""
+        edges = self.K * num_entries(graph, self.add_self_loops and self.normalize)
+        return Work(edges * channels, edges, self.K)
 
     def extra_repr(self) -> str:
         return f"K={self.K}, alpha={self.alpha}"

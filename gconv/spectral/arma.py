@@ -25,11 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import normalized_adjacency
+from gconv.work import Work
 
 _RELU = nn.ReLU()
 
@@ -121,6 +123,15 @@ class ARMAConv(GraphLayer):
                 out = polynomial(out, operator, matrix[None], edge_weight=weight, first=1) + added
             out = out if self.act is None else self.act(out)
         return out
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """Of each stack T sums over the edges, and the products of W and V in every step."""
+        stacks, steps, out = self.num_stacks, self.num_layers, self.out_channels
+        edges = stacks * steps * graph.num_edges
+        sums = stacks * graph.num_edges * (min(channels, out) + (steps - 1) * out)
+        roots = 1 if self.shared_weights else steps
+        products = stacks * graph.num_nodes * out * ((roots + 1) * channels + (steps - 1) * out)
+        return Work(sums + products, edges, steps)
 
     def extra_repr(self) -> str:
         return (

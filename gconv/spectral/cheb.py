@@ -4,8 +4,8 @@
 
 with T_k the Chebyshev polynomials. Symbols: Θ_k = `lins[k].weight` transposed; b = `bias`; L by `normalization`.
 
-Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: (K - 1)(E + N) · C_in + K · N · C_in · C_out
-multiply-adds a signal by the recurrence, N² (C_in + C_out) + N · C_in · C_out through the eigenbasis.
+Shapes: `(N, C_in)` or `(B, N, C_in)` to `(..., N, C_out)`. Cost: (K - 1)(E + N) · min(C_in, C_out) + K · N ·
+C_in · C_out multiply-adds a signal by the recurrence, N² (C_in + C_out) + N · C_in · C_out through the eigenbasis.
 Reference: Defferrard, Bresson and Vandergheynst, Convolutional neural networks on graphs with fast localized spectral
 filtering (2016), equation 4.
 """
@@ -22,6 +22,7 @@ from gconv.domains.plan import chebyshev_weights, check_normalization
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work, num_entries
 
 
 class ChebConv(GraphLayer):
@@ -43,7 +44,7 @@ class ChebConv(GraphLayer):
 
     kind = "spectral"
     equation = "X' = Σ_{k<K} T_k(2 L / λmax - I) X Θ_k + b"
-    cost = "(K - 1) · (E + N) · C_in + K · N · C_in · C_out, or N² · (C_in + C_out) + N · C_in · C_out"
+    cost = "(K - 1) · (E + N) · min(C_in, C_out) + K · N · C_in · C_out, or N² · (C_in + C_out) + N · C_in · C_out"
     reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
     takes_sparse = True
 
@@ -118,6 +119,13 @@ class ChebConv(GraphLayer):
             lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
         _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
         return polynomial(x, structure, coefficients, self.bias, edge_weight=weight, chebyshev=True)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """By the recurrence: K - 1 sums over the edges and the diagonal of L̂, and K products."""
+        steps, out = len(self.lins) - 1, self.out_channels
+        entries = num_entries(graph, True)  # a Laplacian has no other loops than its diagonal
+        products = (steps + 1) * graph.num_nodes * channels * out
+        return Work(steps * entries * min(channels, out) + products, steps * (entries - graph.num_nodes), steps)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={len(self.lins)}, normalization={self.normalization!r}"

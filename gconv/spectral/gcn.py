@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import normalized_adjacency
+from gconv.work import Work, num_entries
 
 
 class GCNConv(GraphLayer):
@@ -84,6 +86,12 @@ class GCNConv(GraphLayer):
             normalize=self.normalize,
         )
         return polynomial(x, operator, self.lin.weight.t()[None], self.bias, edge_weight=weight, first=1)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """A sum over the edges and loops, and the product."""
+        edges = num_entries(graph, self.add_self_loops and self.normalize)
+        products = graph.num_nodes * channels * self.out_channels
+        return Work(edges * min(channels, self.out_channels) + products, edges, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.product import is_sparse, product
@@ -28,6 +29,7 @@ from gconv.functional.propagate import propagate
 from gconv.functional.terms import terms
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import normalized_adjacency
+from gconv.work import Work, num_entries
 
 
 class MixHopConv(GraphLayer):
@@ -107,6 +109,14 @@ class MixHopConv(GraphLayer):
                 every = propagate(every, operator, weight)
             found[power], every, done = every[..., : self.out_channels], every[..., self.out_channels :], power
         return found
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """As many sums as the highest power, of the signal or of the products that have steps to go; a product each."""
+        steps, powers = max(self.powers), set(self.powers)
+        entries = num_entries(graph, self.add_self_loops)
+        products = len(powers) * graph.num_nodes * channels * self.out_channels
+        sums = entries * min(steps * channels, sum(powers) * self.out_channels)
+        return Work(sums + products, steps * entries, steps)
 
     def _linear(self, power: int) -> nn.Linear:
         return cast(nn.Linear, self.lins[power])

@@ -15,11 +15,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
 from gconv.functional.series import series
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.kept import Kept
 from gconv.spectral.normalized import check_steps, dense, normalized_adjacency
+from gconv.work import Work, num_entries
 
 
 class SGConv(GraphLayer):
@@ -78,6 +80,12 @@ class SGConv(GraphLayer):
             alone = (0.0,) * self.K + (1.0,)
             return self.lin(self._kept.of(x, graph, lambda: series(dense(x), operator, alone)))
         return polynomial(x, operator, self.lin.weight.t()[None], self.lin.bias, edge_weight=weight, first=self.K)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """K sums over the edges and loops, and the product."""
+        edges = self.K * num_entries(graph, self.add_self_loops)
+        products = graph.num_nodes * channels * self.out_channels
+        return Work(edges * min(channels, self.out_channels) + products, edges, self.K)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={self.K}"

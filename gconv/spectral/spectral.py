@@ -25,6 +25,7 @@ from gconv.domains.operators import Normalization
 from gconv.domains.plan import check_normalization
 from gconv.functional.chebyshev import spectral_filter
 from gconv.layer import GraphLayer, GraphLike
+from gconv.work import Work
 from grid_cnn.conv import check_channels
 
 
@@ -105,6 +106,15 @@ class SpectralConv(GraphLayer):
         chosen = eigenvalues.new_zeros(graph.num_nodes, self.K)
         chosen[lowest, torch.arange(self.K, device=chosen.device)] = 1.0
         return chosen
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """There and back on a dense Fourier basis, and a matrix for each frequency.
+
+        All nodes are seen, but for up to four splines: those have no knot inside, and are polynomials of degree K - 1.
+        """
+        nodes, out = graph.num_nodes, self.out_channels
+        hops = self.K - 1 if self.smooth and self.K <= 4 else None
+        return Work(nodes * nodes * (channels + out) + nodes * channels * out, 0, hops)
 
     def extra_repr(self) -> str:
         kind = "" if self.smooth else ", smooth=False"

@@ -15,11 +15,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.product import is_sparse, product
 from gconv.functional.series import series
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.kept import Kept
 from gconv.spectral.normalized import check_share, check_steps, dense, normalized_adjacency
+from gconv.work import Work, num_entries
 
 
 class SSGConv(GraphLayer):
@@ -88,6 +90,12 @@ class SSGConv(GraphLayer):
             return self.lin(mean(x))
         out = mean(product(x, self.lin.weight))
         return out if self.lin.bias is None else out + self.lin.bias
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """K sums over the edges and loops, and the product."""
+        edges = self.K * num_entries(graph, self.add_self_loops)
+        products = graph.num_nodes * channels * self.out_channels
+        return Work(edges * min(channels, self.out_channels) + products, edges, self.K)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={self.K}, alpha={self.alpha}"

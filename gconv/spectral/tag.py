@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from gconv import lazy
+from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import normalized_adjacency
+from gconv.work import Work
 
 
 class TAGConv(GraphLayer):
@@ -70,6 +72,12 @@ class TAGConv(GraphLayer):
         operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=False, normalize=self.normalize)
         coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
         return polynomial(x, operator, coefficients, self.bias, edge_weight=weight)
+
+    def work(self, graph: Graph, channels: int) -> Work:
+        """K sums over the edges, and K + 1 products."""
+        edges = self.K * graph.num_edges
+        products = (self.K + 1) * graph.num_nodes * channels * self.out_channels
+        return Work(edges * min(channels, self.out_channels) + products, edges, self.K)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, K={self.K}"

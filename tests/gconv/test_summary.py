@@ -66,8 +66,8 @@ def test_graph_families_by_hand():
     coarse = graph.on(Grid((6, 6)))
     cheb = summary(models.lenet5(ops=GraphOps("cheb"), domain=graph), graph)
     assert cheb.rows[0].edges == 24 * graph.num_edges
-    assert cheb.rows[0].multiply_adds == 24 * graph.num_edges * 1 + 25 * 144 * 1 * 6
-    assert cheb.rows[3].multiply_adds == 24 * coarse.num_edges * 6 + 25 * 36 * 6 * 16
+    assert cheb.rows[0].multiply_adds == 24 * (graph.num_edges + 144) * 1 + 25 * 144 * 1 * 6
+    assert cheb.rows[3].multiply_adds == 24 * (coarse.num_edges + 36) * 6 + 25 * 36 * 6 * 16
     assert cheb.rows[0].field[0] == 49
     gcn = summary(models.lenet5(ops=GraphOps("gcn"), domain=graph), graph)
     assert gcn.rows[0].edges == graph.num_edges + 144

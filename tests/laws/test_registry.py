@@ -17,6 +17,10 @@ def test_every_exported_layer_is_listed():
     assert exported == set(gconv.layers())
 
 
+def test_every_layer_says_what_it_does():
+    assert [layer for layer in gconv.layers() if layer.work is gconv.GraphLayer.work] == []
+
+
 def test_every_layer_says_what_it_is():
     for layer in gconv.layers():
         assert layer.kind in ("spatial", "spectral", "pooling", "normalisation")
