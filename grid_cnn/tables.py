@@ -163,7 +163,9 @@ class Table:
             "edges": self.edges, "untold": self.untold, "batch": batch, "memory_forward": self.memory(batch),
             "memory_training": self.memory(batch, training=True),
         }  # fmt: skip
-        content = {"input": self.input_shape, "layers": [asdict(row) for row in self.rows], "totals": totals}
+        untold = {"links": None, "multiply_adds": None, "edges": None}
+        layers = [asdict(row) | ({} if row.known else untold) for row in self.rows]
+        content = {"input": self.input_shape, "layers": layers, "totals": totals}
         return json.dumps(content, indent=2) + "\n"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from grid_cnn import Conv2d, Grid, GridOps, Layer, MaxPool2d, Sequential, models
+from grid_cnn import AdaptiveAvgPool2d, Conv2d, Grid, GridOps, Layer, MaxPool2d, Sequential, models
 from grid_cnn.accounting import Cost, cost, summary
 
 
@@ -123,6 +123,14 @@ def test_a_network_by_hand():
     assert found.activations == 2 * 81 + 48 + 12 + 5
     assert found.memory(10) == 4 * (54 + 65 + 10 * found.activations)
     assert found.edges is None
+
+
+def test_adaptive_pools_look_through_their_blocks():
+    """Nine cells in two blocks of five, which overlap by one; then the whole of them."""
+    rows = summary(Sequential(Conv2d(1, 1, 3, padding=1), AdaptiveAvgPool2d((2, 3))), Grid((9, 9))).rows
+    assert (rows[1].field, rows[1].stride) == ((3 + 4, 3 + 2), (4, 3))
+    rows = summary(Sequential(MaxPool2d(2), AdaptiveAvgPool2d(1)), Grid((8, 8))).rows
+    assert (rows[1].field, rows[1].stride) == ((8, 8), (8, 8))
 
 
 def test_formats():
