@@ -132,7 +132,7 @@ class GMMConv(GraphLayer):
         """The sums of each kernel before the products; on the edges where all pairs of channels have their own."""
         nodes, edges, size = graph.num_nodes, graph.num_edges, channels * self.out_channels
         root = 0 if self.root is None else nodes * size
-        if self.separate_gaussians:
+        if self.separate_gaussians or self.aggr not in ("add", "sum", "mean"):
             return Work(edges * size + summed(edges, self.out_channels, self.aggr) + root, edges, 1)
         return Work(self.kernel_size * (edges * channels + nodes * size) + root, edges, 1)
 
