@@ -61,7 +61,7 @@ class Rows:
         kind = torch.int32 if fits else torch.int64  # half the bytes, also while sorting
         order, offsets = _by_row(rows.to(kind), num_rows)
         signal = torch.arange(block, dtype=kind, device=rows.device)[:, None]
-        index = (columns.to(kind).index_select(0, order) + signal * num_columns).flatten()
+        index = (columns.to(kind)[order] + signal * num_columns).flatten()
         offsets = offsets.to(kind)
         starts = torch.cat([(offsets[:-1] + signal * entries).flatten(), offsets[-1:] * block])
         return cls(order, index, starts, num_rows, num_columns, block)
@@ -205,6 +205,25 @@ class Structure:
                     )
                 )
         return pieces
+
+    @cached_property
+    @constant
+    def table(self) -> tuple[Tensor, Tensor, list[int]]:
+        """All pieces after each other: their targets, the neighbours of each, and (targets, degree) again and again.
+
+        Raises:
+            RuntimeError: if it would have to be built while a compiler traces.
+        """
+        if torch.compiler.is_compiling():
+            raise RuntimeError(
+                "the neighbours of these edges are not sorted by degree yet; call the layer once before compiling or "
+                "exporting it, or wrap the model in bind(model, graph), which does"
+            )
+        nothing = self.source.new_zeros(0)
+        targets = torch.cat([nothing, *(piece.rows.source for piece in self.by_degree)])
+        near = torch.cat([nothing, *(piece.slots.source for piece in self.by_degree)])
+        sizes = [size for piece in self.by_degree for size in (piece.rows.source.numel(), piece.degree)]
+        return targets, near, sizes
 
     @cached_property
     @constant

@@ -38,7 +38,7 @@ def weighted_reduction(x: Tensor, ends: Ends, aggr: str) -> Tensor:
     weight = ends.graph.edge_weight if ends.weight is None else ends.weight
     structure = ends.structure
     if weight is None and aggr in EXTREMES:
-        return extreme(x, ends.graph, structure if ends.paired else None, largest=aggr == "max")
+        return extreme(x, structure, largest=aggr == "max", choices=ends.graph.plan.choices)
     signals = ends.lift(x)
     if weight is None:
         nothing = signals.new_zeros(signals.shape[0], structure.num_targets, 0)

@@ -153,9 +153,8 @@ class SAGEConv(GraphLayer):
     def _reduced(self, ends: Ends) -> Tensor:
         x = self._projected(ends)
         x = x.to_dense() if is_sparse(x) else x
-        between = ends.structure if ends.paired else None
         if self.aggr in _EXTREMES:
-            near = extreme(x, ends.graph, between, largest=self.aggr == "max")
+            near = extreme(x, ends.structure, largest=self.aggr == "max", choices=ends.graph.plan.choices)
         elif isinstance(self.aggr_module, LSTMAggregation):
             near = ends.drop(lstm_sum(ends.lift(x), [*self.aggr_module.parameters()], ends.graph, ends.structure))
         else:
