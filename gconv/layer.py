@@ -39,7 +39,7 @@ class GraphLayer(Layer):
         """Refuse a signal that does not fit the graph or the layer.
 
         Raises:
-            TypeError: for what is no tensor. ValueError: for nodes, channels or a device that do not fit.
+            TypeError: for what is no tensor of floating numbers. ValueError: for nodes, channels or a device that do not fit.
         """
         name = type(self).__name__
         self.check_signal(x)
@@ -52,7 +52,7 @@ class GraphLayer(Layer):
         """Refuse a signal that does not fit the layer, whatever the graph.
 
         Raises:
-            TypeError: for what is no tensor. ValueError: for its shape, its layout or its channels.
+            TypeError: for what is no tensor of floating numbers. ValueError: for its shape, its layout or its channels.
         """
         if not isinstance(x, Tensor):
             name = type(self).__name__
@@ -65,6 +65,8 @@ class GraphLayer(Layer):
         name = type(self).__name__
         if x.dim() not in (2, 3):
             raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
+        if not x.is_floating_point() and not x.is_complex():
+            raise TypeError(f"{name} takes a signal of floating numbers, got {x.dtype}; convert it with .float()")
         if x.layout is not torch.strided and not (self.takes_sparse and x.dim() == 2):
             raise ValueError(f"{name} takes no sparse signal of shape {tuple(x.shape)}; pass x.to_dense()")
 

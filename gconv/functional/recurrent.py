@@ -17,6 +17,7 @@ from torch import Tensor
 from gconv.domains.blocks import at_once
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
+from gconv.functional.forms import plain_operations
 
 # Numbers of `found` that are worked on at once: they and what is made of them fit into the cache (on a GPU: `at_once`).
 _BLOCK_NUMBERS = 1 << 18
@@ -96,6 +97,6 @@ def next_state(found: Tensor, state: Tensor) -> Tensor:
     >>> next_state(torch.zeros(1, 4), torch.ones(1, 1))
     tensor([[0.5000]])
     """
-    if torch.compiler.is_exporting():  # what is exported may go where custom operators are unknown
+    if plain_operations():
         return _steps(found, state)
     return _state(found.flatten(0, -2), state.flatten(0, -2)).view_as(state)
