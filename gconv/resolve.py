@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -97,6 +98,17 @@ def with_tensor(graph: Graph, name: str, tensor: Tensor) -> Graph:
         return graph.having(**{name: tensor})
     # Kept with the graph, so that neither outlives the other.
     return remember(graph.derived, tensor, name, lambda: graph.having(**{name: tensor}))
+
+
+def turned(graph: Graph) -> Graph:
+    """The graph with its edges the other way round, sharing the sorted rows; asked twice, the same object."""
+    return graph.plan.keep("edges turned round", lambda: _turned(graph))
+
+
+def _turned(graph: Graph) -> Graph:
+    other = replace(graph, edge_index=graph.edge_index.flip(0), lattice=None, _family={})
+    object.__setattr__(other, "structure", graph.structure.flipped)
+    return other
 
 
 def _data(graph: GraphLike, layer: str) -> Any:

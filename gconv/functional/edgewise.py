@@ -56,7 +56,7 @@ def check_reduction(layer: str, aggr: object) -> None:
     Raises:
         ValueError: naming the choices.
     """
-    if aggr not in REDUCTIONS:
+    if not isinstance(aggr, str) or aggr not in REDUCTIONS:
         raise ValueError(f"{layer}: aggr is one of {', '.join(map(repr, REDUCTIONS))}; got {aggr!r}")
 
 

@@ -15,12 +15,15 @@ multiply-adds a signal. Reference: Veličković, Cucurull, Casanova, Romero, Li�
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.functional.attention import attention
 from gconv.functional.product import product
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
@@ -55,6 +58,7 @@ class GATConv(GraphLayer):
     equation = "Σ αⱼ Θ xⱼ over heads + b, α a softmax of leaky(aₛ·Θxⱼ + aₜ·Θx)"
     cost = "N · C_in · H · C_out + E · H · C_out"
     reference = "Veličković et al. (2018), equations 1 to 6"
+    aggregations = ("add", "sum")
     takes_sparse = True
     of_target = frozenset({"lin_dst", "res"})
 
@@ -71,8 +75,9 @@ class GATConv(GraphLayer):
         fill_value: float | Tensor | str = "mean",
         bias: bool = True,
         residual: bool = False,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat

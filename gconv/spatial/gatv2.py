@@ -13,12 +13,15 @@ multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are grap
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.functional.attention import dynamic_attention
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
 from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
@@ -54,6 +57,7 @@ class GATv2Conv(GraphLayer):
     equation = "Σ αⱼ Θₛ xⱼ over heads + b, α a softmax of a·leaky(Θₛ xⱼ + Θₜ x)"
     cost = "2 N · C_in · H · C_out + 2 E · H · C_out"
     reference = "Brody, Alon and Yahav (2022), equation 7"
+    aggregations = ("add", "sum")
     of_target = frozenset({"lin_r", "res"})
 
     def __init__(
@@ -70,8 +74,9 @@ class GATv2Conv(GraphLayer):
         bias: bool = True,
         share_weights: bool = False,
         residual: bool = False,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat

@@ -17,7 +17,7 @@ relational data with graph convolutional networks (2018), equations 2 to 4.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.relations import Relations
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.relational import composed, embedded_sum, relational_sum
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, is_pair
 from gconv.resolve import held_by, with_tensor
@@ -76,12 +77,13 @@ class RGCNConv(GraphLayer):
         root_weight: bool = True,
         is_sorted: bool = False,
         bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = in_channels if isinstance(in_channels, tuple) else (in_channels, in_channels)
         check_channels(source, out_channels)
         check_channels(target, out_channels)
-        check_reduction("RGCNConv", aggr)
+        self.reduce_by(aggr)
         for name, value in (("num_relations", num_relations), ("num_bases", num_bases), ("num_blocks", num_blocks)):
             open_ended = value is None and name != "num_relations"
             if not open_ended and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -94,7 +96,6 @@ class RGCNConv(GraphLayer):
             )
         self.in_channels, self.out_channels, self.num_relations = in_channels, out_channels, num_relations
         self.num_bases, self.num_blocks, self.is_sorted = num_bases, num_blocks, is_sorted
-        self.aggr: Reduction = aggr
         self._widths = source, target
         shape = (num_relations if num_bases is None else num_bases, source, out_channels)
         if num_blocks is not None:

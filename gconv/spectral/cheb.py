@@ -12,6 +12,8 @@ filtering (2016), equation 4.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from gconv.domains.operators import Normalization, edge_weights, laplacian_weigh
 from gconv.domains.plan import chebyshev_weights, check_normalization
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import SOURCE_TO_TARGET, Aggregated
 from gconv.layer import GraphLayer, GraphLike
 
 
@@ -45,6 +48,8 @@ class ChebConv(GraphLayer):
     equation = "X' = Σ_{k<K} T_k(2 L / λmax - I) X Θ_k + b"
     cost = "(K - 1) · (E + N) · C_in + K · N · C_in · C_out, or N² · (C_in + C_out) + N · C_in · C_out"
     reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
+    aggregations = ("add", "sum")
+    flows = (SOURCE_TO_TARGET,)  # a Laplacian stays what it is, so that this is no matter of whither edges lead
     takes_sparse = True
 
     def __init__(
@@ -54,8 +59,9 @@ class ChebConv(GraphLayer):
         K: int,
         normalization: Normalization = "sym",
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         check_normalization(normalization)
         if isinstance(K, bool) or not isinstance(K, int) or K < 1:
