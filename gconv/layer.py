@@ -12,7 +12,7 @@ from gconv.domains.graph import Graph
 from gconv.functional.edgewise import check_reduction
 from gconv.inherited import SOURCE_TO_TARGET, TARGET_TO_SOURCE, Aggregated, Median, check_inherited
 from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
-from gconv.resolve import GraphLike, as_graph, as_pair, turned, with_tensor
+from gconv.resolve import GraphLike, as_graph, as_pair, one_an_edge, turned, with_tensor
 from grid_cnn import Layer
 
 
@@ -209,6 +209,7 @@ class GraphLayer(Layer):
         if edge_weight is None:
             return graph, None
         if edge_weight.requires_grad or torch.compiler.is_compiling():  # no plan is made while tracing
+            edge_weight = one_an_edge(edge_weight)
             if edge_weight.shape != (graph.num_edges,):
                 raise ValueError(
                     f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here, one number an edge; got "

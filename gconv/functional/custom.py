@@ -21,8 +21,8 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def is_transformed() -> bool:
-    """Whether a transform of `torch.func` runs: 'grad', 'jvp', 'vmap' or another."""
-    return peek_interpreter_stack() is not None
+    """Whether a transform of `torch.func` runs ('grad', 'jvp', 'vmap' or another), which no compiler traces."""
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
 
 def _is_watched(given: tuple[Any, ...]) -> bool:

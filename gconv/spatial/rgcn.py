@@ -134,7 +134,10 @@ class RGCNConv(GraphLayer):
         """
         (source, near), (target, own) = self._sides(x)
         ends = self.ends((near, own) if is_pair(x) else near, edge_index, needs_target=True)
-        relations, graph = self._relations(ends, held_by(edge_index, "edge_type") if edge_type is None else edge_type)
+        edge_type = held_by(edge_index, "edge_type") if edge_type is None else edge_type
+        if edge_type is None and isinstance(edge_index, Tensor):  # the values of a sparse adjacency are no types
+            raise ValueError(self._without_types())
+        relations, graph = self._relations(ends, edge_type)
         if source is None:
             out = relational_sum(
                 ends.lift(near), relations, self.weight, self.comp, self.aggr, form=form, choices=graph.plan.choices
@@ -179,6 +182,9 @@ class RGCNConv(GraphLayer):
             return graph.plan.keep(("rows of matrices", width), lambda: relations.rows_of(places, width))
         return relations.rows_of(places, width)
 
+    def _without_types(self) -> str:
+        return f"RGCNConv needs edge_type (E,), a whole number from 0 to {self.num_relations - 1} an edge"
+
     def _relations(self, ends: Ends, edge_type: Tensor | None) -> tuple[Relations, Graph]:
         """The edges by type, kept with the graph and the tensor of types."""
         graph, name = ends.graph, type(self).__name__
@@ -190,7 +196,7 @@ class RGCNConv(GraphLayer):
                 )
             graph = with_tensor(graph, "edge_attr", edge_type)
         if graph.edge_attr is None:
-            raise ValueError(f"{name} needs edge_type (E,), a whole number from 0 to {self.num_relations - 1} an edge")
+            raise ValueError(self._without_types())
         attributes = graph.edge_attr
         relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(attributes)))
         low, high = relations.range
