@@ -39,6 +39,7 @@ class DynamicEdgeConv(GraphLayer):
         k: the number of neighbours, the node itself among them.
         aggr: 'max', 'min', 'mean' or 'add' over the neighbours.
         num_workers: taken for PyG's sake.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.

@@ -33,6 +33,7 @@ class EdgeConv(GraphLayer):
     Args:
         nn: h, a module from `(..., 2 C_in)` to `(..., C_out)`.
         aggr: 'max', 'min', 'mean', 'add', 'median', 'std', 'var' or 'softmax' over the neighbours.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.

@@ -35,6 +35,7 @@ class FeaStConv(GraphLayer):
         heads: H, the number of matrices.
         add_self_loops: a node is its own neighbour; loops that are there are replaced.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for a signal that does not fit.

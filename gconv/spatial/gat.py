@@ -45,6 +45,7 @@ class GATConv(GraphLayer):
             ('mean', 'add', 'min', 'max', 'mul').
         bias: add b.
         residual: add a linear map of x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing or of another width, or a signal that does not fit.

@@ -40,6 +40,7 @@ class GatedGraphConv(GraphLayer):
         num_layers: the number of steps.
         aggr: 'add' (or 'sum'), 'mean', 'max', 'min' or another of `SAGEConv`'s over the neighbours.
         bias: biases in the recurrent cell.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, no number of steps, or a signal of more channels than `out_channels`.

@@ -44,6 +44,7 @@ class GATv2Conv(GraphLayer):
         bias: add b, and a bias in Θ_s and Θ_t.
         share_weights: Θ_t is Θ_s.
         residual: add a linear map of x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing or of another width, or a signal that does not fit.

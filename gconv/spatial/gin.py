@@ -47,6 +47,7 @@ class GINConv(GraphLayer):
             they are.
         eps: ε, or its first value.
         train_eps: learn ε.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         TypeError: if `nn` cannot be called. ValueError: for a signal that does not fit, or an `nn` that does not give

@@ -37,6 +37,7 @@ class GINEConv(GraphLayer):
         train_eps: learn ε.
         edge_dim: the width of the edges' features; None if it is C_in, and they are added as they are.
         aggr: 'add' over the neighbours, or another of `SAGEConv`'s.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.

@@ -37,6 +37,7 @@ class GraphConv(GraphLayer):
             what the first call tells.
         aggr: 'add' (or 'sum'), 'mean', 'max', 'min', 'median', 'std', 'var' or 'softmax' over the neighbours.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, or a signal that does not fit.

@@ -51,6 +51,7 @@ class GMMConv(GraphLayer):
         aggr: 'mean', 'add' (or 'sum'), or another of `SAGEConv`'s over the neighbours.
         root_weight: add Θ_root x_i.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, edge features that are missing or of another width, or a signal that does

@@ -47,6 +47,7 @@ class NNConv(GraphLayer):
         aggr: 'add', 'mean', 'max', 'min', 'median', 'std', 'var' or 'softmax' over the neighbours.
         root_weight: add Θ x_i.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.

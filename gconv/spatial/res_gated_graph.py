@@ -41,6 +41,7 @@ class ResGatedGraphConv(GraphLayer):
         root_weight: add W_1 x_i.
         bias: add b.
         aggr: 'add' over the neighbours, or another of `SAGEConv`'s.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `act` cannot be called.

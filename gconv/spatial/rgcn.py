@@ -50,6 +50,7 @@ class RGCNConv(GraphLayer):
         root_weight: add Θ x_i.
         is_sorted: taken for PyG's sake: edges are sorted once, whatever their order.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing or out

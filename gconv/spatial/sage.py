@@ -102,6 +102,7 @@ class SAGEConv(GraphLayer):
         root_weight: add Θ_r x_i.
         project: send the neighbours through a linear layer and a ReLU first.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, a projection or an LSTM of unknown width, or a signal that does not fit.

@@ -54,6 +54,7 @@ class SplineConv(GraphLayer):
         bias: add b.
         max_value: edge features are offsets in [-max_value, max_value], scaled to [0, 1] here: u = offset / (2
             max_value) + ½. On a grid's graph 1 is the neighbours' offset. None: they lie in [0, 1] as they come.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for edge features that are missing, of another width or out of range, or a signal that does not fit.

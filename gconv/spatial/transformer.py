@@ -44,6 +44,7 @@ class TransformerConv(GraphLayer):
         edge_dim: the width of the edges' features, or None if they have no say.
         bias: a bias in W_1 to W_4.
         root_weight: add W_1 x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing, of another width or not asked for, or a signal that does not

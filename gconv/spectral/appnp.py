@@ -37,6 +37,7 @@ class APPNP(GraphLayer):
         cached: taken for PyG's sake; plans are always kept.
         add_self_loops: give every node a loop that it lacks.
         normalize: scale by degrees; else the raw weights are used.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, an α or a dropout that is no share, or a signal that does not fit.

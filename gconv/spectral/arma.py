@@ -47,6 +47,7 @@ class ARMAConv(GraphLayer):
         act: σ, or None.
         dropout: the probability with which an entry of X is left out of drop(X), in training.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for numbers of stacks or layers < 1, what is no probability, or a signal that does not fit.

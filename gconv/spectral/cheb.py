@@ -35,6 +35,7 @@ class ChebConv(GraphLayer):
         K: the number of terms; reaches K - 1 hops.
         normalization: of the Laplacian: 'sym', 'rw' or None (combinatorial).
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 1, an unknown normalisation, or a signal that does not fit.

@@ -33,6 +33,7 @@ class GCNConv(GraphLayer):
         add_self_loops: give every node a loop that it lacks; None: as `normalize`.
         normalize: scale by degrees; else the raw weights are used.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for `add_self_loops` without `normalize`, or a signal that does not fit.

@@ -39,6 +39,7 @@ class MixHopConv(GraphLayer):
         powers: P, whole numbers >= 0 in any order; None for 0, 1, 2.
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for powers that are no such numbers, or a signal that does not fit.

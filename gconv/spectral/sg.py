@@ -34,6 +34,7 @@ class SGConv(GraphLayer):
         cached: keep S^K X while the same signal comes on the same graph (PyG keeps it whatever comes).
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, or a signal that does not fit.

@@ -35,6 +35,7 @@ class SSGConv(GraphLayer):
         cached: keep the mean while the same signal comes on the same graph (PyG keeps it whatever comes).
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, an α that is no share, or a signal that does not fit.

@@ -32,6 +32,7 @@ class TAGConv(GraphLayer):
         K: the number of hops; there are K + 1 terms.
         bias: add b.
         normalize: scale by degrees; else the raw weights are used.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, or a signal that does not fit.
