@@ -83,7 +83,7 @@ class GATConv(GraphLayer):
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
-        self.edge_dim, self.fill_value = edge_dim, fill_value
+        self.edge_dim, self.fill_value, self.residual = edge_dim, fill_value, residual
         total = heads * out_channels
         two = isinstance(in_channels, tuple | list)
         self.lin = None if two else lazy.linear(source, total, bias=False)
@@ -101,8 +101,8 @@ class GATConv(GraphLayer):
 
     def reset_parameters(self) -> None:
         """Draw everything by Glorot's rule; b starts at zero."""
-        linears = self.lin, self.lin_src, self.lin_dst, self.lin_edge, self.res
-        lazy.draw(nn.init.xavier_uniform_, *linears, self.att_src, self.att_dst, self.att_edge)
+        lazy.draw(nn.init.xavier_uniform_, self.lin, self.lin_src, self.lin_dst, self.lin_edge, self.res)
+        lazy.draw(lazy.glorot, self.att_src, self.att_dst, self.att_edge)
         lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(

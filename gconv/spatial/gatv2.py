@@ -83,6 +83,7 @@ class GATv2Conv(GraphLayer):
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value, self.share_weights = edge_dim, fill_value, share_weights
+        self.residual = residual
         total = heads * out_channels
         self.lin_l = lazy.linear(source, total, bias)
         self.lin_r = self.lin_l if share_weights else lazy.linear(target, total, bias)
@@ -95,9 +96,12 @@ class GATv2Conv(GraphLayer):
         lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
-        """Draw everything by Glorot's rule; biases start at zero."""
-        lazy.draw(nn.init.xavier_uniform_, self.lin_l, self.lin_r, self.lin_edge, self.res, self.att)
-        lazy.draw(nn.init.zeros_, self.bias, self.lin_l.bias, self.lin_r.bias)
+        """Draw everything by Glorot's rule, the biases of Θ_s and Θ_t as `torch.nn.Linear` does; b starts at zero."""
+        for lin in (self.lin_l, self.lin_r):
+            lin.reset_parameters()
+        lazy.draw(nn.init.xavier_uniform_, self.lin_l, self.lin_r, self.lin_edge, self.res)
+        lazy.draw(lazy.glorot, self.att)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,

@@ -89,7 +89,7 @@ class GMMConv(GraphLayer):
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
         self.reduce_by(aggr)
         self.in_channels, self.out_channels, self.dim, self.kernel_size = in_channels, out_channels, dim, kernel_size
-        self.separate_gaussians = separate_gaussians
+        self.separate_gaussians, self.root_weight = separate_gaussians, root_weight
         pairs = (source, out_channels) if separate_gaussians else ()
         self.g = lazy.parameter(self, "g", source, out_channels * kernel_size)
         self.mu = lazy.parameter(self, "mu", *pairs, kernel_size, dim)

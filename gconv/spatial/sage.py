@@ -138,7 +138,7 @@ class SAGEConv(GraphLayer):
             raise ValueError(
                 f"SAGEConv: aggr is one of {', '.join(map(repr, _AGGREGATIONS))}, or a list of such; got {aggr!r}"
             )
-        if source == lazy.OPEN and (project or several or aggr == "lstm"):
+        if source == lazy.OPEN and (project or "lstm" in names):
             culprit = "project=True" if project else f"aggr={aggr!r}"
             raise ValueError(f"SAGEConv: {culprit} needs the width of the sources; got in_channels={in_channels!r}")
         self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, several or aggr
@@ -146,7 +146,7 @@ class SAGEConv(GraphLayer):
         parts = [_aggregation(name, source) for name in names]
         self.aggr_module = parts[0] if several is None else Aggregations(parts)
         self.lin = nn.Linear(source, source) if project else None
-        self.lin_l = lazy.linear(source if several is None else len(names) * source, out_channels, bias)
+        self.lin_l = lazy.linear(source, out_channels, bias, times=len(names))
         self.lin_r = lazy.linear(target, out_channels, bias=False) if root_weight else None
         lazy.await_widths(self)
 

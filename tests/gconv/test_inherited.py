@@ -132,8 +132,16 @@ def test_several_aggregators_of_pairs():
     edges = torch.tensor([[0, 1, 5, 5, 2], [2, 2, 0, 1, 2]])
     pair = torch.randn(6, WIDE).double(), torch.randn(4, 2).double()
     assert_equal(layer.double()(pair, edges), original.double()(pair, edges))
-    with pytest.raises(ValueError, match=r"aggr=\['mean', 'max'\] needs the width of the sources"):
-        gconv.SAGEConv(-1, 4, aggr=["mean", "max"])
+    for width, x in ((-1, pair[0]), ((-1, -1), pair)):
+        open_layer = gconv.SAGEConv(width, 4, **SEVERAL).double()
+        assert open_layer(x, edges).shape[1] == 4
+        assert open_layer.lin_l.weight.shape == (4, len(SEVERAL["aggr"]) * WIDE)
+    loaded = gconv.SAGEConv((-1, -1), 4, **SEVERAL).double()
+    loaded.load_state_dict(original.state_dict())
+    assert loaded.in_channels == (WIDE, 2)
+    assert_equal(loaded(pair, edges), original(pair, edges))
+    with pytest.raises(ValueError, match=r"aggr=\['mean', 'lstm'\] needs the width of the sources"):
+        gconv.SAGEConv(-1, 4, aggr=["mean", "lstm"])
     with pytest.raises(ValueError, match=r"or a list of such; got \['mean', 'most'\]"):
         make(gconv, aggr=["mean", "most"])
 
@@ -165,3 +173,19 @@ def test_what_has_no_meaning_is_named():
         back((x, x), edges)
     with pytest.raises(ValueError, match=r"flow='target_to_source' takes no sparse adjacency; pass its transpose"):
         back(x, torch.eye(3).to_sparse())
+
+
+def drawn(layer):
+    """The largest entry of every parameter, which of many draws is the bound of their distribution."""
+    return {name: float(parameter.detach().abs().max()) for name, parameter in layer.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["GATConv", "GATv2Conv"])
+@pytest.mark.parametrize("heads", [1, 8])
+def test_attention_is_drawn_as_in_pyg(name, heads):
+    options = {"heads": heads, "edge_dim": 7, "residual": True}
+    ours, theirs = (getattr(lib, name)(64, 256, **options) for lib in (gconv, pyg))
+    assert (ours.heads, ours.residual, ours.edge_dim) == (theirs.heads, theirs.residual, theirs.edge_dim)
+    expected = drawn(theirs)
+    for parameter, bound in drawn(ours).items():
+        assert bound == pytest.approx(expected[parameter], rel=0.06), parameter
