@@ -131,7 +131,7 @@ class GraphLayer(Layer):
         Raises:
             ValueError: if it is not (N, N).
         """
-        if size is not None and any(count not in (None, graph.num_nodes) for count in size):
+        if size is not None and (len(size) != 2 or any(count not in (None, graph.num_nodes) for count in size)):
             raise ValueError(
                 f"{type(self).__name__} has the same {graph.num_nodes} sources and targets here; got size={size!r}; "
                 "where they differ, x is a pair (x_source, x_target)"

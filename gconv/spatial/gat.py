@@ -26,7 +26,7 @@ from gconv.functional.product import product
 from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.spatial.heads import check_fill, check_heads, loops_and_features, with_heads_joined
 
 
 class GATConv(GraphLayer):
@@ -81,6 +81,7 @@ class GATConv(GraphLayer):
         super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
+        check_fill(fill_value)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value, self.residual = edge_dim, fill_value, residual

@@ -24,7 +24,7 @@ from gconv.functional.attention import dynamic_attention
 from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
-from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.spatial.heads import check_fill, check_heads, loops_and_features, with_heads_joined
 
 
 class GATv2Conv(GraphLayer):
@@ -80,6 +80,7 @@ class GATv2Conv(GraphLayer):
         super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
+        check_fill(fill_value)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value, self.share_weights = edge_dim, fill_value, share_weights

@@ -46,6 +46,16 @@ def check_heads(heads: int, dropout: float) -> None:
         raise ValueError(f"dropout takes a probability, got {dropout!r}")
 
 
+def check_fill(fill: object) -> None:
+    """Refuse what is no way to make the features of a loop.
+
+    Raises:
+        ValueError: naming the ways.
+    """
+    if isinstance(fill, str) and fill not in _REDUCTIONS:
+        raise ValueError(f"fill_value is a number, a tensor, or one of {', '.join(_REDUCTIONS)}; got {fill!r}")
+
+
 def loops_and_features(layer: Attentive, ends: Ends, edge_attr: Tensor | None) -> tuple[Structure, Tensor | None]:
     """The edges that attention runs over, and their features `(E', edge_dim)` if the layer reads any.
 
@@ -69,8 +79,6 @@ def loops_and_features(layer: Attentive, ends: Ends, edge_attr: Tensor | None) -
 def _of_loops(features: Tensor, target: Tensor, num_nodes: int, fill: float | Tensor | str) -> Tensor:
     shape = num_nodes, features.shape[1]
     if isinstance(fill, str):
-        if fill not in _REDUCTIONS:
-            raise ValueError(f"fill_value is a number, a tensor, or one of {', '.join(_REDUCTIONS)}; got {fill!r}")
         index = target[:, None].expand_as(features)
         empty = features.new_ones(shape) if fill == "mul" else features.new_zeros(shape)
         return empty.scatter_reduce(0, index, features, _REDUCTIONS[fill], include_self=False)

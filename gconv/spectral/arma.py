@@ -50,6 +50,7 @@ class ARMAConv(GraphLayer):
         kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
+        TypeError: if `act` cannot be called.
         ValueError: for numbers of stacks or layers < 1, what is no probability, or a signal that does not fit.
 
     >>> layer = ARMAConv(16, 32, num_stacks=3, num_layers=2)
@@ -82,6 +83,8 @@ class ARMAConv(GraphLayer):
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout takes a probability, got {dropout!r}")
+        if act is not None and not callable(act):
+            raise TypeError(f"ARMAConv takes a module or a function as its act, or None; got {type(act).__name__}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.num_stacks, self.num_layers, self.shared_weights = num_stacks, num_layers, shared_weights
         self.act, self.dropout = act, dropout

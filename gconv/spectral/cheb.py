@@ -122,6 +122,11 @@ class ChebConv(GraphLayer):
         if isinstance(lambda_max, Tensor) and lambda_max.numel() > 1:
             if batch is None:
                 raise ValueError(f"lambda_max has {lambda_max.numel()} values; pass batch, the graph of each node, too")
+            if not torch.compiler.is_compiling() and not bool((lambda_max.detach() > 0).all()):
+                raise ValueError(
+                    "lambda_max, the largest eigenvalue of each graph, is positive; got "
+                    f"{lambda_max.detach().min().item()}"
+                )
             lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
         _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
         return polynomial(x, structure, coefficients, self.bias, edge_weight=weight, chebyshev=True)

@@ -189,3 +189,16 @@ def test_attention_is_drawn_as_in_pyg(name, heads):
     expected = drawn(theirs)
     for parameter, bound in drawn(ours).items():
         assert bound == pytest.approx(expected[parameter], rel=0.06), parameter
+
+
+def test_nonsense_is_refused_at_once():
+    x, edges = torch.randn(4, WIDE), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]])
+    for layer in (gconv.GATConv, gconv.GATv2Conv):
+        with pytest.raises(ValueError, match=r"fill_value is a number, a tensor, or one of mean, .*got 'most'"):
+            layer(WIDE, 4, edge_dim=2, fill_value="most")
+    with pytest.raises(TypeError, match=r"ARMAConv takes a module or a function as its act, or None; got str"):
+        gconv.ARMAConv(WIDE, 4, act="relu")
+    with pytest.raises(ValueError, match=r"SAGEConv has the same 4 sources and targets here; got size=\(4, 4, 4\)"):
+        gconv.SAGEConv(WIDE, 4)(x, edges, size=(4, 4, 4))
+    with pytest.raises(ValueError, match=r"largest eigenvalue of each graph, is positive; got -1.0"):
+        gconv.ChebConv(WIDE, 4, 3)(x, edges, None, torch.tensor([0, 0, 1, 1]), torch.tensor([2.0, -1.0]))
