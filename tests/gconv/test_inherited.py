@@ -12,6 +12,7 @@ from torch import nn
 
 import gconv
 from gconv import Graph
+from gconv.training.variants import own_layer
 
 NODES, WIDE, FEATURES = 12, 5, 3
 
@@ -202,3 +203,9 @@ def test_nonsense_is_refused_at_once():
         gconv.SAGEConv(WIDE, 4)(x, edges, size=(4, 4, 4))
     with pytest.raises(ValueError, match=r"largest eigenvalue of each graph, is positive; got -1.0"):
         gconv.ChebConv(WIDE, 4, 3)(x, edges, None, torch.tensor([0, 0, 1, 1]), torch.tensor([2.0, -1.0]))
+
+
+def test_a_variant_of_ours_gets_what_it_takes():
+    """PyG's `**kwargs` take neither K nor, in attention, a number of terms."""
+    for name, kind in (("SAGEConv", gconv.SAGEConv), ("GATConv", gconv.GATConv)):
+        assert isinstance(own_layer(f"gconv:{name}")(WIDE, 4, K=9, bias=False), kind)
