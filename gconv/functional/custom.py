@@ -20,11 +20,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 _PLAIN = (Tensor, nn.Parameter)
 
 
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` runs ('grad', 'jvp', 'vmap' or another), which no compiler traces."""
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
+
+
 def _is_watched(given: tuple[Any, ...]) -> bool:
     """Whether somebody must see the operator: a compiler, a mode, a transform, a tensor of another class."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return True
-    if _get_current_dispatch_mode() is not None or peek_interpreter_stack() is not None:
+    if _get_current_dispatch_mode() is not None or is_transformed():
         return True
     return any(isinstance(value, Tensor) and type(value) not in _PLAIN for value in given)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +24,18 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, lattice_stencil
 from gconv.domains.structure import Structure
+from gconv.functional.edgewise import REDUCTIONS
 from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import modules_of, split_first
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
+from gconv.spatial.neighbors import reduction
 from grid_cnn.layer import ELEMENTWISE
 
+_SUMS = ("add", "sum")
 Network = Callable[[Tensor], Tensor]
 
 
@@ -42,6 +47,7 @@ class GINConv(GraphLayer):
             they are.
         eps: ε, or its first value.
         train_eps: learn ε.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         TypeError: if `nn` cannot be called. ValueError: for a signal that does not fit, or an `nn` that does not give
@@ -56,9 +62,10 @@ class GINConv(GraphLayer):
     equation = "h((1 + ε) x + Σ xⱼ)"
     cost = "E · C_in + N · cost of h"
     reference = "Xu, Hu, Leskovec and Jegelka (2019), equation 4.1"
+    aggregations = tuple(REDUCTIONS)
 
-    def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False) -> None:
-        super().__init__()
+    def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False, **kwargs: Unpack[Aggregated]) -> None:
+        super().__init__(**kwargs)
         if not callable(nn):
             raise TypeError(f"GINConv takes a network that maps rows to rows as nn, got {type(nn).__name__}")
         self.nn, self.initial_eps = nn, eps
@@ -89,6 +96,9 @@ class GINConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
+        if self.aggr not in _SUMS:
+            out = reduction(ends.source, ends, self.aggr)
+            return _by_rows([self.nn], out if ends.target is None else out + (1.0 + self.eps) * ends.target)
         first, rest = self._parts()
         if first is None:
             return _by_rows(rest, self._between(ends) if ends.paired else self._sums(ends.source, ends.graph))

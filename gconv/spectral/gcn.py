@@ -11,13 +11,16 @@ Reference: Kipf and Welling, Semi-supervised classification with graph convoluti
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, normalized_adjacency
 
 
 class GCNConv(GraphLayer):
@@ -30,6 +33,7 @@ class GCNConv(GraphLayer):
         add_self_loops: give every node a loop that it lacks; None: as `normalize`.
         normalize: scale by degrees; else the raw weights are used.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for `add_self_loops` without `normalize`, or a signal that does not fit.
@@ -44,6 +48,7 @@ class GCNConv(GraphLayer):
     cost = "(E + N) · min(C_in, C_out) + N · C_in · C_out"
     reference = "Kipf and Welling (2017), equation 8"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -54,8 +59,9 @@ class GCNConv(GraphLayer):
         add_self_loops: bool | None = None,
         normalize: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         add_self_loops = normalize if add_self_loops is None else add_self_loops
         if add_self_loops and not normalize:
@@ -79,6 +85,7 @@ class GCNConv(GraphLayer):
             graph,
             learned,
             x.dtype,
+            aggr=self.aggr,
             improved=self.improved,
             add_self_loops=self.add_self_loops,
             normalize=self.normalize,

@@ -145,7 +145,8 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     if not callable(build):
         raise ValueError(f"variant {variant!r}: {name} is a {type(build).__name__}, and no class that makes layers")
     taken = inspect.signature(build).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    # The `**kwargs` of our own layers are PyG's, of which K and bias are none.
+    takes_all = any(p.kind is p.VAR_KEYWORD and "Unpack" not in str(p.annotation) for p in taken.values())
 
     def make(in_channels: int, out_channels: int, K: int, *, bias: bool = True, **options: Any) -> Layer:
         given = {"K": K, "bias": bias}
