@@ -53,7 +53,7 @@ def largest_near(x: Tensor, graph: Graph, steps: int) -> Tensor:
     """The largest value among the near nodes; equal ones share the gradient."""
     pairs = near(graph, steps)
     messages = x[:, pairs.source]
-    where = pairs.target[:, None].expand_as(messages[0]).expand_as(messages)
+    where = pairs.target[:, None].expand_as(messages)
     return torch.full_like(x, -torch.inf).scatter_reduce(1, where, messages, "amax")
 
 
