@@ -122,14 +122,14 @@ class DynamicEdgeConv(GraphLayer):
             if wanted is not None:
                 found = found.masked_fill(~wanted[..., None], 0).flatten(0, 1)
                 found = found.new_zeros(signals * count, found.shape[-1]).index_add(0, rows.flatten(), found)
-            return found.view(signals, count, -1)
+            return found.view(signals, count, found.shape[-1])
         ends = rows[..., None].expand_as(places)
         if there is not None and wanted is not None:
             there = there & wanted[..., None]
             ends, places = ends[there], places[there]
         structure = Structure(places.flatten(), ends.flatten(), near.shape[0] * near.shape[1], signals * count)
         out = differences(own.flatten(0, 1)[None], near.flatten(0, 1)[None], structure, self.nn, self.aggr)
-        return out.view(signals, count, -1)
+        return out.view(signals, count, out.shape[-1])
 
     def _traced(self, near: Tensor, own: Tensor, places: Tensor, rows: Tensor, there: Tensor | None) -> Tensor:
         """The same as plain torch operations, which a compiler takes: a message for every place, filled or not."""

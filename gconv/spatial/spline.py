@@ -68,7 +68,7 @@ class SplineConv(GraphLayer):
     kind = "spatial"
     equation = "mean of Σₚ Bₚ(uᵢⱼ) Θₚ xⱼ + Θᵣ x + b"
     cost = "E · S · C_in + N · K · C_in · C_out, S = (degree + 1)^dim"
-    transfers = "yes"
+    transfers = "if its pseudo-coordinates mean the same"
     reference = "Fey et al. (2018), section 3"
 
     def __init__(

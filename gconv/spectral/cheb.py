@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Normalization, edge_weights, laplacian_weights
-from gconv.domains.plan import chebyshev_weights, check_normalization
+from gconv.domains.operators import Normalization, chebyshev_weights, edge_weights, laplacian_weights
+from gconv.domains.plan import check_normalization
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
 from gconv.inherited import SOURCE_TO_TARGET, Aggregated
@@ -93,8 +93,9 @@ class ChebConv(GraphLayer):
         """The filtered signal on the same graph.
 
         Args:
-            batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph.
-            lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym'.
+            batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph; None for what
+                the graph says.
+            lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym', of each graph of a batch.
             form: 'eigenbasis', 'fused' or a form of its steps, or None for the engine's choice.
         """
         graph, learned = self.resolve(x, edge_index, edge_weight)
@@ -120,6 +121,7 @@ class ChebConv(GraphLayer):
         weight = edge_weights(graph, x.dtype) if learned is None else learned.to(x.dtype)
         structure, weight = laplacian_weights(graph, weight, self.normalization)
         if isinstance(lambda_max, Tensor) and lambda_max.numel() > 1:
+            batch = graph.batch if batch is None else batch
             if batch is None:
                 raise ValueError(f"lambda_max has {lambda_max.numel()} values; pass batch, the graph of each node, too")
             if not torch.compiler.is_compiling() and not bool((lambda_max.detach() > 0).all()):
@@ -128,7 +130,7 @@ class ChebConv(GraphLayer):
                     f"{lambda_max.detach().min().item()}"
                 )
             lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
-        _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
+        _, weight = chebyshev_weights(structure, weight, lambda_max, graph.parts)
         return polynomial(x, structure, coefficients, self.bias, edge_weight=weight, chebyshev=True)
 
     def extra_repr(self) -> str:
