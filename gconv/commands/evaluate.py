@@ -83,6 +83,8 @@ def _plain(found: Evaluation) -> dict[str, Any]:
 
 
 def _print(found: Evaluation) -> None:
+    from gconv.data.skipped import report
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -95,10 +97,8 @@ def _print(found: Evaluation) -> None:
         console.print(f"scales {shown}{', ten crops at each' * found.views.ten_crop}", highlight=False)
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
     console.print(f"accuracy {scores.top1:.2%}{top5}, loss {scores.loss:.4f}", highlight=False)
-    if found.skipped:
-        console.print(f"{len(found.skipped):,} pictures that cannot be read were left out:", highlight=False)
-        for skipped in found.skipped[:5]:
-            console.print(f"  {skipped.why}", highlight=False)
+    for line in report(found.skipped, "--json"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     report = Table("class", title="by class", title_justify="left")
     for heading in ("pictures", "precision", "recall", "F1"):
         report.add_column(heading, justify="right")

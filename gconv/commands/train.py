@@ -106,6 +106,8 @@ def _train(config: Path | None, resume: Path | None, checkpoint: str, out: Path 
 
 
 def _tell(outcome: Outcome, console: Console) -> None:
+    from gconv.data.skipped import report
+
     table = Table(title="test images, class by class", title_justify="left")
     for name in ("class", "images", "precision", "recall", "F1"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -115,6 +117,8 @@ def _tell(outcome: Outcome, console: Console) -> None:
     console.print(table)
     if len(outcome.classes) > _MOST_CLASSES:
         console.print(f"and {len(outcome.classes) - _MOST_CLASSES} more classes in results.json", highlight=False)
+    for line in report(outcome.left_out, f"{outcome.folder}/results.json"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     top5 = "" if outcome.test.top5 is None else f", top-5 {outcome.test.top5:.2%}"
     console.print(
         f"test accuracy {outcome.test.top1:.2%}{top5}, loss {outcome.test.loss:.4f}, with the weights of epoch "
