@@ -57,7 +57,8 @@ def test_a_small_disk_fills_up_and_the_run_goes_on_when_there_is_room(tmp_path, 
     full, read_only = done.stderr.splitlines()
     assert full.startswith("error: cannot write disk/run/last.safetensors (")
     assert full.endswith("bytes): No space left on device; the checkpoint of step 1 is kept")
-    assert read_only.startswith("error: cannot write disk/run/") and "Read-only file system" in read_only
+    assert read_only.startswith("error: cannot write disk/run/")
+    assert "Read-only file system" in read_only
     codes = [line.split() for line in done.stdout.splitlines() if line.startswith("code")]
     assert codes == [["code", "2", "last.safetensors", "network.json", "settings.yaml"]] * 2
     monkeypatch.chdir(tmp_path)
