@@ -17,8 +17,8 @@ class Order(Sampler[list[int]]):
     Args:
         count: of examples. batch_size: of all batches but the last, which may be smaller. seed: decides the order.
 
-    The orders are those of torch's `RandomSampler` with a generator of this seed. `skip` batches are left out of the
-    next epoch, and of that one only.
+    The orders are those of torch's `RandomSampler` with a generator of this seed, drawn when the first batch is asked
+    for: a loader with workers begins an epoch twice, and takes batches of the second alone.
 
     >>> order = Order(5, 2, seed=0)
     >>> [sorted(sum(order, [])), len(order)]
@@ -28,14 +28,20 @@ class Order(Sampler[list[int]]):
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size = count, batch_size
         self.generator = torch.Generator().manual_seed(seed)
-        self.skip = 0
+        self._next: list[int] | None = None
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def draw(self, skip: int = 0) -> None:
+        """Draw the next epoch's order now; `skip` batches are left out of it, and of that epoch only."""
         indices = torch.randperm(self.count, generator=self.generator).tolist()
         torch.randperm(self.count, generator=self.generator)  # RandomSampler draws twice an epoch
-        first, self.skip = self.skip * self.batch_size, 0
-        starts = range(first, self.count, self.batch_size)
-        return (indices[start : start + self.batch_size] for start in starts)
+        self._next = indices[skip * self.batch_size :]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._next is None:
+            self.draw()
+        indices, self._next = self._next or [], None
+        for start in range(0, len(indices), self.batch_size):
+            yield indices[start : start + self.batch_size]
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -96,7 +102,7 @@ class Passes:
         skip, self._skip = self._skip, 0
         order = order_of(self._loader)
         if order is not None:
-            order.skip = skip
+            order.draw(skip)
         iterator = iter(self._loader)
         if order is None:
             for _ in range(skip):

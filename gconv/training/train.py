@@ -83,6 +83,7 @@ def train(settings: Settings, out: Path | None = None, watch: Watch | None = Non
     network = blueprint.build(settings.weights)
     place = settings.conv if settings.domain == "graph" else "grid"
     folder = out or runs.free_folder(settings.model, settings.data, place)
+    _try_augmentation(settings, found)
     if settings.gradient_check:
         _check_gradients(network, blueprint, found, settings, watch)
     runs.begin(folder, settings, blueprint)
@@ -255,6 +256,14 @@ def _augment(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], tup
     if not change:
         return None
     return lambda pictures, labels: change(pictures, labels, classes)
+
+
+def _try_augmentation(settings: Settings, found: Feeds) -> None:
+    """Find out before a folder is made whether the changes fit the pictures."""
+    augment = _augment(settings, found.data.num_classes)
+    if augment is not None:
+        with random_state.kept():
+            augment(torch.zeros(2, found.data.in_channels, *found.data.size), torch.tensor([0, 1]))
 
 
 def _check_gradients(network: Network, blueprint: Blueprint, found: Feeds, settings: Settings, watch: Watch) -> None:

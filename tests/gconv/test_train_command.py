@@ -171,6 +171,7 @@ def test_settings_files_that_are_refused(text, words, gconv, tmp_path):
         (("linear", "--dropout", 0.5), ("linear takes no argument 'dropout'",)),
         (("--epoch", 3), ("--epoch", "--epochs")),
         (("--lr", "fast"), ("--lr", "number")),
+        (("--augment", "cutout:40"), ("a square of 40 pixels does not fit pictures of 28x28",)),
         (("--weights", "nowhere.pth"), ("nowhere.pth",)),
     ],
     ids=lambda value: " ".join(map(str, value)),
