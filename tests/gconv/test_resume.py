@@ -1,6 +1,7 @@
 """A run that is stopped, however, ends at the same bits as one that never was."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,7 @@ def test_workers_change_nothing():
         found = loading.loader(data, 20, 3, seed=4, workers=workers)
         orders.append([[x.tolist() for (x,) in found] for _ in range(2)])
     order = RandomSampler(data, generator=torch.Generator().manual_seed(4))
-    assert [sum(epoch, []) for epoch in orders[0]] == [list(order), list(order)]
+    assert [list(itertools.chain(*epoch)) for epoch in orders[0]] == [list(order), list(order)]
     assert orders[0] == orders[1]
 
 
