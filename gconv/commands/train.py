@@ -63,12 +63,17 @@ class Bar:
             nonlocal images, shown
             images += len(engine.state.batch[1])  # pyright: ignore[reportArgumentType, reportOptionalSubscript, reportIndexIssue]
             now = time.perf_counter()
-            if self._bars is None or now - shown < 0.1:
+            last = engine.state.iteration % (engine.state.epoch_length or 1) == 0
+            if self._bars is None or (now - shown < 0.1 and not last):
                 return
             shown = now
             note = f"loss {engine.state.output:.4f}, {images / (now - began):,.0f} images/s"
             description = f"epoch {engine.state.epoch}/{self._epochs}"
             self._bars.update(self._task, description=description, completed=engine.state.iteration, note=note)
+
+        @trainer.on(Events.COMPLETED)
+        def _() -> None:
+            self.stop()  # what follows is the test, which may take a while
 
     def epoch(self, history: list[Epoch]) -> None:
         """Tell an epoch."""
