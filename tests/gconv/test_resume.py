@@ -135,6 +135,21 @@ def test_workers_change_nothing():
     assert orders[0] == orders[1]
 
 
+@pytest.mark.parametrize(("count", "size", "sizes"), [
+    (7, 3, [3, 4]), (8, 3, [3, 3, 2]), (9, 3, [3, 3, 3]), (1, 3, [1]), (3, 2, [3]), (3, 1, [1, 1, 1]), (2, 1, [1, 1]),
+])  # fmt: skip
+def test_no_batch_of_one_is_left_over(count, size, sizes):
+    """Batch norm would refuse it, after a whole epoch."""
+    order = loading.Order(count, size, seed=0)
+    for skip in range(len(sizes)):
+        order.draw(skip)
+        assert [len(batch) for batch in order] == sizes[skip:]
+        assert len(order) == len(sizes)
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    if size > 1 and count > 1:
+        fit(net, batches(torch.randn(count, 4), torch.zeros(count, dtype=torch.int64), size, seed=0), epochs=1)
+
+
 # What is refused.
 
 
