@@ -49,6 +49,8 @@ def by_eigenbasis(
     """The same filter on the Fourier basis."""
     count, _, _ = coefficients.shape
     basis = graph.plan.fourier(normalization)
+    # Under autocast a signal may come in half precision, and the coefficients do not.
+    dtype = coefficients.dtype if torch.is_autocast_enabled(x.device.type) else x.dtype
 
     def response() -> Tensor:
         bound = (
@@ -57,9 +59,9 @@ def by_eigenbasis(
             else basis.eigenvalues.new_tensor(lambda_max)
         )
         scaled = torch.where(bound > 0, 2 * basis.eigenvalues / bound - 1, -1.0)
-        return chebyshev_values(scaled, count).to(x.dtype)
+        return chebyshev_values(scaled, count).to(dtype)
 
-    values = graph.plan.keep(("chebyshev values", normalization, lambda_max, count, x.dtype), response)
+    values = graph.plan.keep(("chebyshev values", normalization, lambda_max, count, dtype), response)
     return spectral_filter(x, graph, normalization, torch.tensordot(values, coefficients, dims=1))
 
 
