@@ -126,7 +126,7 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def rates(net: Network, rate: float) -> dict[str, float]:
-    """The rate of each parameter: `rate` over the fan-in of its unit. A layer of biases goes with the weights before it.
+    """The rate of each parameter: `rate` over the fan-in of its unit. A layer of biases goes with the weights before.
 
     >>> sorted(set(rates(models.create("lecun1989_net3"), 1.0).values()), reverse=True)
     [0.1111111111111111, 0.0625, 0.04]
