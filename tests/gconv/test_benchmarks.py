@@ -5,6 +5,7 @@ import doctest
 import importlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,12 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import add_remaining_self_loops, to_torch_csr_tensor
 
 import gconv
-from benchmarks import contest, harness, layers_grid, showing, tables
+from benchmarks import contest, expected, harness, layers_grid, plain, showing, tables
 from benchmarks.contenders import Result, bit_equal, disagreement, step_of
 from benchmarks.edges import Edges, with_loops
 from benchmarks.floor import Product, floor_step
 from benchmarks.harness import NAMES, ROOT, Options
-from benchmarks.row import Target, linears, theirs_of, twins
+from benchmarks.row import LATER, Target, linears, theirs_of, twins
 from benchmarks.rows import GRID, ROWS, SINGLE
 from benchmarks.single import random_edges
 from gconv import grid_graph
@@ -30,8 +31,8 @@ from gconv.bench import checkout
 
 QUIET = Options(quick=True, say=lambda _: None)
 MODULES = (
-    *NAMES, "harness", "contenders", "contest", "edges", "floor", "plain", "plain_networks", "row", "rows", "showing",
-    "single", "tables",
+    *NAMES, "harness", "contenders", "contest", "edges", "expected", "floor", "plain", "plain_networks", "row", "rows",
+    "showing", "single", "tables",
 )  # fmt: skip
 
 
@@ -135,7 +136,9 @@ def test_floor_does_the_products_and_no_others():
     assert counter.get_total_flops() == 3 * 2 * (3 * 2 * 9 * 4 * 8 + 2 * 20 * 8 * 8)
 
 
-@pytest.mark.parametrize("name", ["GCN", "SAGE", "GIN", "TAG", "Cheb 3", "GAT", "GATv2", "FeaSt"])
+@pytest.mark.parametrize(
+    "name", ["GCN", "SAGE", "GIN", "TAG", "Cheb 3", "GAT", "GATv2", "FeaSt", "GraphConv", "GatedGraph"]
+)
 def test_floor_has_the_products_of_pygs_layer(name):
     # PyG multiplies nodes by matrices as the equation does: its multiply-adds on nodes are those of the floor.
     row = ROWS[name]
@@ -249,10 +252,10 @@ def test_tables_say_what_is_met():
         "scaled_from": {"static": 16},
         "once": [],
         "bit_equal": False,
-        "target": dataclasses.asdict(Target(pyg=2.0, floor=3.5, compiled=2.0)),
     }
-    part = {"rows": [row], "missing": {"GIN": "gconv has no GINConv (yet)"}, "failed": {"TAG": "ours differs"}}
-    table = showing.layers("T", part, ("block-diagonal", "static", "sparse CSR"))
+    part = {"rows": [row], "missing": {"GIN": "gconv has no GINConv"}, "failed": {"TAG": "ours differs"}}
+    asked = Target(pyg=2.0, floor=3.5, compiled=2.0)
+    table = showing.layers("T", part, ("block-diagonal", "static", "sparse CSR"), lambda _: asked)
     first, second = (dict(zip(table.headings, cells, strict=True)) for cells in table.rows)
     assert first["ours / floor"] == "4.00"
     assert first["PyG's best / ours"] == "2.25"
@@ -263,6 +266,81 @@ def test_tables_say_what_is_met():
     notes = "\n".join(table.notes)
     for words in ("GAT, static: 16", "no memory (GAT)", "no GINConv", "Failed: TAG", "Not bit-equal", "~"):
         assert words in notes
+
+
+def timed_row(name, ours, floor, theirs):
+    times = {"ours": entry(ours), "floor": entry(floor), "static": entry(theirs)}
+    about = {"settings": "", "left_out": {}, "scaled_from": {}, "once": [], "bit_equal": True}
+    return {"name": name, "milliseconds": times, **about}
+
+
+def test_what_stands_for_pyg_is_marked_and_in_no_median():
+    given = {"GCN": 3.0, "SAGE": 0.5, "GIN": 5.0, "Spline 9": 100.0, "APPNP": 4.0}
+    rows = [timed_row(name, 1.0, 0.5, gain) for name, gain in given.items()]
+    part = {"rows": rows, "missing": {}, "failed": {}}
+    table = showing.layers("T", part, ("static",), lambda row: row.target, median=4.0)
+    lines = {cells[0]: dict(zip(table.headings, cells, strict=True)) for cells in table.rows}
+    assert lines.keys() == {"GCN", "SAGE", "GIN", "Spline 9 ‡", "APPNP"}
+    assert lines["GCN"]["ours / floor"] == "2.00"
+    assert lines["Spline 9 ‡"]["met"] == "yes"
+    slow = showing.layers(
+        "T", {**part, "rows": [timed_row("Spline 9", 1.0, 0.5, 0.9)]}, ("static",), lambda r: r.target
+    )
+    assert slow.rows[0][-1] == "no: plain torch"
+    assert lines["APPNP"]["ours / floor"] == "–"  # no product, no floor to be compared with
+    # Of 0.5, 3, 4 and 5, and not of Spline's 100.
+    assert table.notes[0].startswith(
+        "Median of PyG's best / ours over the 4 lines of PyG's layers: 3.50; at least 4.00: no"
+    )
+    assert table.notes[0].endswith("Slower than PyG: SAGE.")
+    (told,) = (note for note in table.notes if note.startswith("‡"))
+    assert "PyG's SplineConv needs pyg-lib: PlainSplineConv of this repository" in told
+    assert told.endswith("(Spline 9).")
+    figures = {judged.figure for judged in table.judged if judged.name == "Spline 9 ‡"}
+    assert figures == {"ours / floor", "plain torch's best / ours ‡"}
+    short = tables.markdown(showing.with_settings([table], rows)[0])
+    assert "- GCN: the defaults" in short
+
+
+def test_what_is_reached_is_said_claim_by_claim():
+    parts = [
+        {"width": width, "rows": [timed_row(name, 1.0, 1.0, gain) for name, gain in gains.items()]}
+        for width, gains in ((32, {"GCN": 2.0, "SG": 0.9}), (64, {"GCN": 1.2, "SG": 1.1}))
+    ]
+    for part in parts:
+        part |= {"missing": {}, "failed": {}}
+    lines = tables.verdicts({"layers_grid": {"side": 28, "batch": 64, "tables": parts}, "cora": None}).splitlines()
+    title = "| Layers on a shared grid | PyG's best / ours "
+    assert f"{title}| ≥ 1.20 | GCN | – |" in lines
+    assert f"{title}| ≥ 1.00 | – | SG: **0.900**, 1.10 |" in lines
+    assert (
+        "| Layers on a shared grid | median of PyG's best / ours | ≥ 4.00 | – | all layers: **1.45**, **1.15** |"
+        in lines
+    )
+
+
+def test_bounds_hold_unrounded():
+    assert expected.Judged("a", "b", 1.4004, 1.4).met == "no"
+    assert expected.Judged("a", "b", 1.1996, 1.2, least=True).met == "no"
+    assert expected.Judged("a", "b", 1.2, 1.2, least=True).met == expected.Judged("a", "b", 1.2, 1.2).met == "yes"
+    assert expected.Judged("a", "b", None, 1.2).met == expected.Judged("a", "b", 1.2, None).met == "–"
+
+
+def test_later_layers_are_asked_the_same():
+    first = {"GCN", "SAGE", "GIN", "TAG", "Cheb 3", "Cheb 25", "ARMA", "FeaSt", "GAT", "GATv2", "EdgeConv", "NNConv"}
+    first |= {"MoNet 9", "MoNet 25", "MoNet 25, general graph"}
+    assert {name for name in GRID if ROWS[name].target == LATER} == set(GRID) - first
+
+
+def test_plain_splines_are_the_equations():
+    # Functions of degree 1 interpolate: Σ_p B_p(u) f(knot p) is f(u) where f is linear; at a knot one of them is 1.
+    points = torch.cat([torch.rand(50, 2), torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.25]])])
+    values, numbers = plain.hats(points, 5)
+    knots = torch.cartesian_prod(torch.linspace(0, 1, 5), torch.linspace(0, 1, 5)).flip(1)  # the first axis is fastest
+    torch.testing.assert_close((values[..., None] * knots[numbers]).sum(1), points)
+    torch.testing.assert_close(values.sum(1), torch.ones(54))
+    assert values[-4:].sort(1).values[:, -1].tolist() == [1.0] * 4
+    assert "gconv" not in Path(plain.__file__).read_text().replace("`gconv`", "")
 
 
 def test_targets_cover_every_layer_of_the_table():
@@ -317,7 +395,10 @@ def test_every_claim_runs(name, tmp_path, request):
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
     assert written["machine"]["threads"] == torch.get_num_threads()
     assert written["versions"].keys() >= {"torch", "torch-geometric", "python"}
-    assert written["calibration"]["spread"] >= 0
+    assert ("calibration" in written) == ("rounds" in written) == (name not in harness.STUDIES)
+    repeated = harness.module(name).REPEATED.format(**written)
+    assert re.fullmatch(r"\d+ (rounds|seeds|later steps)|one seed|medians of \d processes", repeated)
+    assert tables.made_by(written).endswith(f"; {repeated}." if harness.quiet(written) else "was not quiet**.")
     shown = harness.module(name).tables(written)
     assert shown == harness.module(name).tables(json.loads(json.dumps(found)))
     assert any(table.rows for table in shown)
@@ -364,10 +445,20 @@ def test_training_on_cora_goes_on_where_it_was_broken_off(tmp_path, data_dir):
     assert "12.5 ± 0.0 %" in tables.markdown(harness.module("cora").tables(found)[0])
 
 
-def test_where_json_goes(tmp_path):
-    assert Options().folder == harness.RESULTS
-    assert Options(quick=True).folder == Options(rows=("GCN",)).folder == Path("runs/bench")
-    assert Options(quick=True, out=tmp_path).folder == tmp_path
+def test_where_json_goes():
+    assert Options().out == Path("runs/bench")
+    before = {path: path.stat().st_mtime_ns for path in harness.RESULTS.iterdir()}
+    for partial in (Options(quick=True, out=harness.RESULTS), Options(rows=("GCN",), out=harness.RESULTS)):
+        with pytest.raises(ValueError, match="a quick or partial run is no result"):
+            harness.measure("layers_grid", partial)
+    assert {path: path.stat().st_mtime_ns for path in harness.RESULTS.iterdir()} == before
+
+
+def test_studies_say_how_often_and_not_how_quiet():
+    found = json.loads((harness.RESULTS / "cora.json").read_text())
+    assert found["methods"][0]["runs"][19]["seed"] == 19
+    assert tables.made_by(found).endswith("; 20 seeds.")
+    assert "`gconv bench cora --out benchmarks/results`" in tables.made_by(found)
 
 
 def test_a_failing_process_says_why():
