@@ -35,6 +35,7 @@ from gconv.functional.product import is_sparse, product
 from gconv.training.fit import fit
 
 TITLE = "Cora's public split"
+REPEATED = "{seeds} seeds"
 MARGIN = 1.0  # points below the published figure that count as reached
 
 
@@ -236,7 +237,7 @@ def run(options: Options) -> dict[str, Any]:
     edges = data.graph.edge_index
     graph = data.graph.having(edge_attr=degrees(edges, data.graph.num_nodes))
     seeds = 1 if options.quick else 20
-    progress = options.folder / "cora.progress.json"
+    progress = options.out / "cora.progress.json"
     runs = _resumed(progress, options.quick)
     for seed in range(seeds):
         for method in METHODS:

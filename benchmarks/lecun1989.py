@@ -46,6 +46,7 @@ from grid_cnn.models.network import Network
 from grid_cnn.squash import ScaledTanh
 
 TITLE = "LeCun 1989 on real digits"
+REPEATED = "{courses[few][seeds]} seeds"
 SIDE, CLASSES = 16, 10
 RATE = 0.7
 DRAWN, POSITIONS, TRAINED = 12, 4, 32  # digits of a class, places for each, and how many of the 48 are trained on

@@ -62,7 +62,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path):
     torch.rand(7)  # whatever else draws numbers
     first = Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt")
     first.epoch()
-    (tmp_path / "parts.tmp").write_bytes(b"half a state")  # killed while it wrote
+    (tmp_path / "parts.pt.tmp").write_bytes(b"half a state")  # killed while it wrote
     for _ in range(2):
         Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt").epoch()
     last = Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt")
