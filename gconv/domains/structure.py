@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from gconv.domains.blocks import at_once
 
@@ -35,6 +36,11 @@ def constant(build: Callable[P, T]) -> Callable[P, T]:
             return build(*args, **kwargs)
 
     return plain
+
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` runs ('grad', 'jvp', 'vmap' or another), which no compiler traces."""
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +78,7 @@ def _by_row(rows: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
 
     On a CPU by counting, as scipy does from rows to columns of a table with one entry an edge.
     """
-    if rows.device.type != "cpu" or torch.compiler.is_compiling():
+    if rows.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed():
         order = torch.argsort(rows, stable=True)
         counts = torch.bincount(rows, minlength=num_rows)
         return order, torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -14,15 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from gconv.domains.structure import is_transformed
+
 _PLAIN = (Tensor, nn.Parameter)
-
-
-def is_transformed() -> bool:
-    """Whether a transform of `torch.func` runs ('grad', 'jvp', 'vmap' or another), which no compiler traces."""
-    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
 
 def _is_watched(given: tuple[Any, ...]) -> bool:

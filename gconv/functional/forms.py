@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gconv.functional.custom import is_transformed
+from gconv.domains.structure import is_transformed
 
 FORMS = (
     "gather",

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gconv.domains.blocks import at_once
-from gconv.domains.structure import Structure
-from gconv.functional.custom import is_transformed
+from gconv.domains.structure import Structure, is_transformed
 from gconv.functional.edgewise import edgewise, of_neighbour
 from gconv.functional.propagate import propagate
 
