@@ -15,6 +15,7 @@ Reference: He, Zhang, Ren and Sun, Deep residual learning for image recognition 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from benchmarks.harness import Options, Table
 from gconv import data
 from gconv.data.images import ImageData, permutation
+from gconv.training import files
 from gconv.training.fit import batches, fit
 from grid_cnn import models
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Degradation: plain against residual networks"
+REPEATED = "one seed"
 # Pairs, in the order in which they train; the nets of a pair take turns, epoch by epoch.
 PAIRS = (("plain20_cifar", "resnet20_cifar"), ("plain56_cifar", "resnet56_cifar"))
 NETS = tuple(name for pair in PAIRS for name in pair)
@@ -175,9 +178,9 @@ class Training:
         rate = settings.rate_in(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        pictures, labels = self.images.train_images, self.images.train_labels
-        train = Augmented(pictures, labels, settings.batch, 1000 * settings.seed + number)
-        test = batches(self.images.test_images, self.images.test_labels, 250)
+        images, drawn = self.images, 1000 * settings.seed + number
+        train = Augmented(images.train_images, images.train_labels, settings.batch, drawn)
+        test = batches(images.test_images, images.test_labels, 250)
         began = time.process_time()
         found = fit(self.net, train, test, epochs=1, optimizer=self.optimizer)[0]
         assert found.test_accuracy is not None
@@ -197,9 +200,9 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "history": json.dumps(self.history),
         }
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        files.write(self.path, content.getvalue())
         return entry
 
 
@@ -217,7 +220,7 @@ def run(options: Options) -> dict[str, Any]:
     small = {"train": 24, "test": 12, "epochs": 2, "batch": 8} if options.quick else {}
     settings = Settings(**small, threads=torch.get_num_threads(), torch=torch.__version__)
     images = data.load("cifar10", data_dir=options.data)
-    subset, folder = pictures(images, settings), options.folder / "degradation.state"
+    subset, folder = pictures(images, settings), options.out / "degradation.state"
     folder.mkdir(parents=True, exist_ok=True)
     nets = []
     for pair in PAIRS:
@@ -229,23 +232,13 @@ def run(options: Options) -> dict[str, Any]:
                     entry = training.epoch()
                     errors = f"training error {entry['train_error']:.1%}, test error {entry['test_error']:.1%}"
                     options.say(f"{training.name}, epoch {number}: {errors}, {entry['seconds']:.1f} s")
-        nets += [
-            {
-                "name": training.name,
-                "parameters": sum(parameter.numel() for parameter in training.net.parameters()),
-                "epochs": training.history,
-            }
-            for training in trainings
-        ]
+        for training in trainings:
+            count = sum(parameter.numel() for parameter in training.net.parameters())
+            nets.append({"name": training.name, "parameters": count, "epochs": training.history})
     shutil.rmtree(folder)  # the next command begins anew
     trained = round(sum(entry["seconds"] for net in nets for entry in net["epochs"]), 1)
-    return {
-        "data": images.title,
-        "settings": _plain(settings),
-        "nets": nets,
-        "training_seconds": trained,
-        "published": PUBLISHED,
-    }
+    decided = {"data": images.title, "settings": _plain(settings), "published": PUBLISHED}
+    return {**decided, "nets": nets, "training_seconds": trained}
 
 
 def tables(found: Mapping[str, Any]) -> list[Table]:

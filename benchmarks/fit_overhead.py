@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.expected import Judged, optional
 from benchmarks.harness import Options, Table, ratio, timed
-from benchmarks.showing import NOTHING, optional, time_text
+from benchmarks.showing import time_text
 from gconv.training.fit import Checkpoints, batches, fit
 from grid_cnn import models
 
 TITLE = "fit against a bare loop"
+REPEATED = "{rounds} rounds"
 TARGETS = {"fit": 1.05}
 BATCHES = 4
 
@@ -78,10 +80,12 @@ def run(options: Options) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """One table."""
-    times, lines = found["milliseconds"], []
+    times, lines, judged = found["milliseconds"], [], []
     for name, entry in times.items():
         above, target = ratio(entry, times["bare loop"]), found["targets"].get(name)
-        met = NOTHING if target is None else "yes" if above <= target else "no"
-        lines.append((name, time_text(entry), optional(above), optional(target), met))
+        verdict = Judged("× bare", name, above, target)
+        lines.append((verdict.name, time_text(entry), optional(above), optional(target), verdict.met))
+        judged.append(verdict)
     title = f"An epoch of {found['batches']} batches of {found['batch']} pictures, {found['size']}×{found['size']}"
-    return [Table(title, ("training", "ms (quartiles)", "× bare", "at most", "met"), tuple(lines))]
+    headings = ("training", "ms (quartiles)", "× bare", "at most", "met")
+    return [Table(title, headings, tuple(lines), judged=tuple(judged))]

@@ -9,17 +9,15 @@ round, after warm-up; the floor is one read and one write of the signals. Writes
 
 from __future__ import annotations
 
-import json
 import statistics
-from pathlib import Path
 
 import torch
 
+from benchmarks.harness import RESULTS, write
 from gconv import grid_graph, propagate
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.training import measure
 
-RESULTS = Path(__file__).parent / "results" / "forms.json"
 BATCH, ROUNDS = 64, 9
 
 
@@ -91,9 +89,7 @@ def main() -> None:
         for row in found["chebyshev"]
     ]
     print(f"recurrence / eigenbasis: median {statistics.median(ratios):.2f}")
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    temporary.replace(RESULTS)
+    write(found, RESULTS / "forms.json")
 
 
 if __name__ == "__main__":

@@ -32,11 +32,10 @@ import torch
 
 from benchmarks.gpu_kernels import ROUNDS, attention, many, problems, size, sums, timed
 from benchmarks.gpu_layers import fastest, layers
+from benchmarks.harness import RESULTS, ROOT, write
 from gconv.functional import gpu
 from gconv.training import measure
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 PACKAGES = ("torch", "triton", "torch-geometric", "numpy", "gconv")
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -119,7 +118,7 @@ def main() -> int:
     """Test, measure and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="The Triton kernels on a GPU.")
     parser.add_argument("--interpret", action="store_true", help="only the tests, through Triton's interpreter")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where JSON goes (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "gpu.json", help="where JSON goes (default: %(default)s)")
     options = parser.parse_args()
     if not gpu.available():
         print("Triton is missing: pip install triton", file=sys.stderr)
@@ -152,9 +151,7 @@ def main() -> int:
         print(f"failed: {line}", file=sys.stderr)
     found = {**header, "seconds": round(time.perf_counter() - began, 1), **content}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    temporary.replace(options.out)
+    write(found, options.out)
     print(f"{found['seconds']:.0f} s. Wrote {options.out}")
     return 1 if tested["failed"] or differing else 0
 

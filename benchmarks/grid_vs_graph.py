@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contenders import Result, Step, disagreement, step_of
+from benchmarks.expected import Judged, optional
 from benchmarks.harness import Options, Table, ratio, timed
-from benchmarks.showing import NOTHING, optional, time_text
+from benchmarks.showing import time_text
 from gconv import ChebConv, DirectionalConv, GMMConv, Graph, bridge, force_form, grid_graph
 
 TITLE = "Grid against graph, equal weights"
+REPEATED = "{rounds} rounds"
 CONVOLUTIONS = ("Conv2d", "Conv2d, channels last")
 CHOSEN, GATHER, CHEB, MONET = "DirectionalConv, as chosen", "DirectionalConv, gather", "ChebConv", "GMMConv"
 TARGETS = {CHOSEN: 1.2, CHEB: 2.5}
@@ -91,16 +93,17 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     for part in found["parts"]:
         times, terms = part["milliseconds"], part["kernel"] ** 2
         best = min(CONVOLUTIONS, key=lambda name: times[name]["median"])
-        lines = []
+        lines, judged = [], []
         for name, entry in times.items():
             times_best = ratio(entry, times[best])
             target = found["targets"].get(name)
-            met = NOTHING if target is None else "yes" if times_best <= target else "no"
             label = f"{name}, {terms} terms" if name in (CHEB, MONET) else name
-            published = found["published"].get(name)
-            lines.append((label, time_text(entry), optional(times_best), optional(target), optional(published), met))
+            verdict = Judged("× Conv2d's faster format", label, times_best, target)
+            judged.append(verdict)
+            bounds = optional(times_best), optional(target), optional(found["published"].get(name))
+            lines.append((label, time_text(entry), *bounds, verdict.met))
         size = f"{found['batch']} pictures of {found['side']}×{found['side']}"
         title = f"{part['kernel']}×{part['kernel']}, {part['in']} → {part['out']} channels, {size}"
         headings = ("layer", "ms (quartiles)", f"× {best}", "at most", "published, CPU", "met")
-        shown.append(Table(title, headings, tuple(lines)))
+        shown.append(Table(title, headings, tuple(lines), judged=tuple(judged)))
     return shown

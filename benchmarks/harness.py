@@ -2,9 +2,11 @@
 
     after warm-up, round by round, every contender once; the ratio of two is the median over rounds of t_a / t_b
 
-A claim is a module of this folder with `TITLE`, `run(options)`, which gives plain values for JSON, and
-`tables(found)`, which makes tables of them. `measure(name, options)` runs one and writes `results/NAME.json`: whole or
-not at all, and with machine, versions, threads, and whether the machine was quiet when it began.
+A claim is a module of this folder with `TITLE`; `run(options)`, which gives plain values for JSON; `tables(found)`,
+which makes tables of them; and `REPEATED`, how often its figures were taken, with names of that JSON in braces.
+`measure(name, options)` runs one and writes `NAME.json`: whole or not at all, with machine, versions and threads, and,
+if anything is timed, whether the machine was quiet when it began. It goes into `runs/bench`; what pages are made of
+lies in `benchmarks/results`, and is written over only by who says so.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.expected import Judged
+from gconv.training import files
 from gconv.training import measure as clock
 from gconv.training.results import writable
 
@@ -45,7 +49,7 @@ CLAIMS = (
     "local_fft",
     "fit_overhead",
 )
-# Those that train, for minutes or hours: they run by name alone.
+# Those that train, for minutes or hours, and time nothing: they run by name alone.
 STUDIES = ("cora", "lecun1989", "degradation")
 NAMES = (*CLAIMS, *STUDIES)
 
@@ -59,7 +63,7 @@ class Options:
 
     Args:
         quick: fewer rounds and smaller sizes: whether it works, not how fast it is.
-        out: where JSON goes; None: `benchmarks/results`, or `runs/bench` for what is quick or partial.
+        out: where JSON goes.
         rows: measure only these rows of a table, by name.
         data: the folder of data sets, with `Cora/raw` or `planetoid/Cora/raw` in it.
         compiled: time our attention under `torch.compile` too.
@@ -70,7 +74,7 @@ class Options:
     """
 
     quick: bool = False
-    out: Path | None = None
+    out: Path = Path("runs/bench")
     rows: tuple[str, ...] = ()
     data: Path = Path("data")
     compiled: bool = False
@@ -81,11 +85,6 @@ class Options:
         """How many rounds count."""
         return 3 if self.quick else 9
 
-    @property
-    def folder(self) -> Path:
-        """Where JSON goes."""
-        return self.out or (Path("runs/bench") if self.quick or self.rows else RESULTS)
-
     def wants(self, row: str) -> bool:
         """Whether a row is to be measured."""
         return not self.rows or row in self.rows
@@ -93,13 +92,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows under headings, with notes below; the first `words` columns are words, the others figures."""
+    """Text in rows under headings, with notes below; the first `words` columns are words, the others figures.
+
+    `judged` are the figures of which something was asked.
+    """
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     words: int = 1
+    judged: tuple[Judged, ...] = ()
 
 
 def record(milliseconds: tuple[float, ...], scale: float = 1.0) -> dict[str, Any]:
@@ -163,10 +166,16 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     """Run one claim and write its JSON.
 
     Raises:
-        ValueError: for an unknown claim, or a folder that cannot be written to.
+        ValueError: for an unknown claim, a folder that cannot be written to, or a quick or partial run among the
+            results.
     """
     claim = module(name)
-    folder = writable(options.folder)
+    if (options.quick or options.rows) and options.out.resolve() == RESULTS.resolve():
+        raise ValueError(
+            f"a quick or partial run is no result, and {options.out} holds those that the pages are made of; leave "
+            "out --quick and --row, or choose another folder with --out"
+        )
+    folder = writable(options.out)
     torch.manual_seed(0)
     flags = "".join(
         f" --{flag}" for flag, on in (("quick", options.quick), ("compiled", options.compiled)) if on
@@ -179,9 +188,9 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         "partial": bool(options.rows),
         "machine": clock.machine(),
         "versions": clock.versions(),
-        "calibration": quietness(),
-        "rounds": options.rounds,
     }
+    if name not in STUDIES:
+        header |= {"calibration": quietness(), "rounds": options.rounds}
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
@@ -189,6 +198,15 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     found = {**header, "seconds": round(time.perf_counter() - began, 1), **content}
     write(found, folder / f"{name}.json")
     return found
+
+
+def quiet(found: Mapping[str, Any]) -> bool:
+    """Whether the machine was quiet when a claim began; what times nothing needs no quiet.
+
+    >>> quiet({"claim": "cora"}), quiet({"claim": "scale", "calibration": {"quiet": False}})
+    (True, False)
+    """
+    return found["claim"] in STUDIES or found["calibration"]["quiet"]
 
 
 def failures(found: Any) -> list[str]:
@@ -217,10 +235,8 @@ def module(name: str) -> Any:
 
 
 def write(found: Mapping[str, Any], path: Path) -> None:
-    """Write JSON beside `path`, then rename it: whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    temporary.replace(path)
+    """Write JSON: whole or not at all."""
+    files.write(path, json.dumps(found, indent=1) + "\n")
 
 
 def fresh_process(name: str, task: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.expected import Judged, optional
 from benchmarks.harness import ROOT, Options, Table, ratio, timed
-from benchmarks.showing import NOTHING, optional, time_text
+from benchmarks.showing import time_text
 
 TITLE = "Importing"
+REPEATED = "{rounds} rounds"
 PACKAGES = ("torch", "gconv", "torch_geometric")
 TARGETS = {"gconv": 1.25}
 
@@ -30,9 +32,11 @@ def run(options: Options) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """One table."""
-    times, lines = found["milliseconds"], []
+    times, lines, judged = found["milliseconds"], [], []
     for name, entry in times.items():
         above, target = ratio(entry, times["torch"]), found["targets"].get(name)
-        met = NOTHING if target is None else "yes" if above <= target else "no"
-        lines.append((f"`import {name}`", time_text(entry), optional(above), optional(target), met))
-    return [Table("Fresh processes", ("import", "ms (quartiles)", "× torch", "at most", "met"), tuple(lines))]
+        verdict = Judged("× torch", f"`import {name}`", above, target)
+        lines.append((verdict.name, time_text(entry), optional(above), optional(target), verdict.met))
+        judged.append(verdict)
+    headings = ("import", "ms (quartiles)", "× torch", "at most", "met")
+    return [Table("Fresh processes", headings, tuple(lines), judged=tuple(judged))]

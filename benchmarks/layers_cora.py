@@ -15,12 +15,13 @@ from typing import Any
 from benchmarks.contest import rows_of
 from benchmarks.harness import Options, Table
 from benchmarks.rows import ROWS, SINGLE
-from benchmarks.showing import layers
-from benchmarks.single import SPARSE_WAYS, WAYS, degrees, measured, measured_sparse
+from benchmarks.showing import layers, with_settings
+from benchmarks.single import SPARSE_WAYS, WAYS, degrees, measured, measured_sparse, of_one_signal
 from gconv import Graph
 from gconv.data.planetoid import load_planetoid
 
 TITLE = "Layers on Cora's graph"
+REPEATED = "{rounds} rounds"
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     """A table a kind of features."""
     size = f"Cora: {found['nodes']:,} nodes, {found['edges']:,} edges"
     own = f"its own {found['features']:,} sparse features ({found['entries']:,} entries) → {found['width']} channels"
-    return [
-        layers(f"{size}; {found['width']} dense → {found['width']} channels", found["dense"], WAYS),
-        layers(f"{size}; {own}", found["sparse"], SPARSE_WAYS),
+    shown = [
+        layers(f"{size}; {found['width']} dense → {found['width']} channels", found["dense"], WAYS, of_one_signal),
+        layers(f"{size}; {own}", found["sparse"], SPARSE_WAYS, of_one_signal),
     ]
+    return with_settings(shown, found["dense"]["rows"] + found["sparse"]["rows"])

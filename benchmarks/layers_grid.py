@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,12 +21,13 @@ from benchmarks.contest import BLOCK, CSR, ONE_BY_ONE, STATIC, batch_ways, conte
 from benchmarks.edges import Edges
 from benchmarks.floor import floor_step
 from benchmarks.harness import Options, Table
-from benchmarks.row import Row, twins
+from benchmarks.row import MEDIAN, Row, twins
 from benchmarks.rows import GRID, ROWS
-from benchmarks.showing import layers
+from benchmarks.showing import layers, with_settings
 from gconv import Graph, grid_graph
 
 TITLE = "Layers on a shared grid"
+REPEATED = "{rounds} rounds"
 WAYS = (BLOCK, STATIC, CSR, ONE_BY_ONE)
 
 
@@ -72,7 +72,7 @@ def measured(row: Row, width: int, batch: int, side: int, options: Options) -> d
         compiled,
         row.kinks,
     )
-    return {"width": width, "settings": row.settings, "target": asdict(row.target), **found}
+    return {"width": width, "settings": row.settings, **found}
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -92,11 +92,14 @@ def run(options: Options) -> dict[str, Any]:
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """A table a width."""
     side, batch = found["side"], found["batch"]
-    return [
+    shown = [
         layers(
             f"{side}×{side} grid, 8 neighbours, {batch} signals, {part['width']} → {part['width']} channels",
             part,
             WAYS,
+            lambda row: row.target,
+            MEDIAN,
         )
         for part in found["tables"]
     ]
+    return with_settings(shown, [row for part in found["tables"] for row in part["rows"]])

@@ -14,11 +14,12 @@ from typing import Any
 from benchmarks.contest import rows_of
 from benchmarks.harness import Options, Table
 from benchmarks.rows import ROWS, SINGLE
-from benchmarks.showing import layers
-from benchmarks.single import WAYS, degrees, measured, random_edges
+from benchmarks.showing import layers, with_settings
+from benchmarks.single import WAYS, degrees, measured, of_one_signal, random_edges
 from gconv import Graph
 
 TITLE = "Layers on a large random graph"
+REPEATED = "{rounds} rounds"
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -37,4 +38,4 @@ def run(options: Options) -> dict[str, Any]:
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """One table."""
     size = f"{found['nodes']:,} nodes, {found['edges']:,} edges, {found['width']} → {found['width']} channels"
-    return [layers(f"Random graph: {size}", found["part"], WAYS)]
+    return with_settings([layers(f"Random graph: {size}", found["part"], WAYS, of_one_signal)], found["part"]["rows"])

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.expected import Judged
 from benchmarks.harness import Options, Table, ratio, timed
 from benchmarks.showing import time_text
 from gconv.training.report import number_text
 from grid_cnn import Conv2d, FFTConv2d, LocallyConnected2d
 
 TITLE = "Local fields, and transforms"
+REPEATED = "{rounds} rounds"
 LIMIT = 3.0
 PASSES = {"forward": "forward", "both": "forward and backward"}
 
@@ -122,27 +124,32 @@ def _medians(entry: Mapping[str, Any]) -> str:
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """Local layers, then transforms."""
-    lines = []
+    lines, judged = [], []
     for case in found["local"]:
         for which, title in PASSES.items():
             ours, dense = case[which]["local"], case[which]["dense"]
             above = ratio(ours, dense)
             size = f"{case['kernel']}×{case['kernel']} on {case['side']}², {case['batch']} signals"
             shape = f"{case['cin']} → {case['cout']}, {size}"
-            met = "yes" if above <= found["limit"] else "no"
-            lines.append((shape, title, time_text(ours), time_text(dense), number_text(above), met))
+            verdict = Judged("local / dense", shape, above, found["limit"])
+            lines.append((shape, title, time_text(ours), time_text(dense), number_text(above), verdict.met))
+            judged.append(verdict)
     headings = ("layer", "pass", "local, ms (quartiles)", "dense", "local / dense", f"at most {found['limit']:g}")
-    first = Table("Locally connected, against dense with the same multiply-adds", headings, tuple(lines), words=2)
-    lines = []
+    about = "Locally connected, against dense with the same multiply-adds"
+    first = Table(about, headings, tuple(lines), words=2, judged=tuple(judged))
+    lines, judged = [], []
     for case in found["transforms"]:
         for which, title in PASSES.items():
             times = dict(case[which])
             fast = times.pop("transform")
             best = min(times, key=lambda name: times[name]["median"])
             gain = ratio(times[best], fast)
-            met = "–" if case["kernel"] < found["first"] else "yes" if gain > 1 else "no"
             name = f"{case['kernel']}×{case['kernel']}, {case['batch']} signals"
-            lines.append((name, title, time_text(fast), time_text(times[best]), best, number_text(gain), met))
+            asked = 1.0 if case["kernel"] >= found["first"] else None
+            verdict = Judged("direct / transform", name, gain, asked, least=True)
+            lines.append((name, title, time_text(fast), time_text(times[best]), best, number_text(gain), verdict.met))
+            judged.append(verdict)
     headings = ("kernel", "pass", "transform, ms (quartiles)", "direct", "which", "direct / transform", "faster")
     side = found["side"]
-    return [first, Table(f"3 → 16 channels on {side}×{side} cells", headings, tuple(lines), words=2)]
+    about = f"3 → 16 channels on {side}×{side} cells"
+    return [first, Table(about, headings, tuple(lines), words=2, judged=tuple(judged))]

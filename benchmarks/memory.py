@@ -20,18 +20,21 @@ import torch
 from benchmarks.contenders import step_of
 from benchmarks.contest import BLOCK, CSR, ONE_BY_ONE, batch_ways, rows_of
 from benchmarks.edges import Edges
+from benchmarks.expected import NOTHING, Judged, optional
 from benchmarks.harness import Options, Table, fresh_process, seconds
 from benchmarks.layers_grid import domain
 from benchmarks.row import twins
 from benchmarks.rows import ROWS
-from benchmarks.showing import NOTHING, optional
+from benchmarks.showing import with_settings
 from gconv.training.measure import step_peak
 from gconv.training.report import number_text
 
 TITLE = "Peak memory of a step"
+PROCESSES = 3
+REPEATED = f"medians of {PROCESSES} processes"
 NAMES = ("GAT", "MoNet 25", "NNConv")
 WAYS = (BLOCK, f"{CSR}, {BLOCK}", ONE_BY_ONE, f"{CSR}, {ONE_BY_ONE}")
-TARGET = 0.25
+SHARES, TARGET = ("ours / block-diagonal", "ours / PyG's fastest way"), 0.25
 
 
 def child(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def measured(name: str, width: int, batch: int, side: int, options: Options) -> 
     for way in ("ours", *WAYS):
         task = {"row": name, "width": width, "batch": batch, "side": side, "way": way}
         try:
-            runs = [fresh_process("memory", task) for _ in range(1 if options.quick else 3)]
+            runs = [fresh_process("memory", task) for _ in range(1 if options.quick else PROCESSES)]
         except RuntimeError as error:
             if way == "ours":
                 raise
@@ -86,30 +89,41 @@ def run(options: Options) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """A table a width."""
-    return [_table(found, part) for part in found["parts"]]
+    settings = [{"name": row["name"], "settings": ROWS[row["name"]].settings} for row in found["parts"][0]["rows"]]
+    return with_settings([_table(found, part) for part in found["parts"]], settings)
 
 
 def _table(found: Mapping[str, Any], part: Mapping[str, Any]) -> Table:
-    lines, notes = [], []
+    lines, notes, judged = [], [], []
     for row in part["rows"]:
         ways = row["milliseconds"]
         theirs = {way: ways[way] for way in WAYS if way in ways}
         best = min(theirs, key=lambda way: theirs[way]["median"]) if theirs else None
-        shares = [ways["ours"]["bytes"] / max(ways[w]["bytes"], 1) if w in ways else None for w in (BLOCK, best)]
-        met = ", ".join(NOTHING if s is None else "yes" if s <= found["target"] else "no" for s in shares)
+        verdicts = [
+            Judged(
+                figure,
+                row["name"],
+                ways["ours"]["bytes"] / max(ways[way]["bytes"], 1) if way in ways else None,
+                found["target"],
+            )
+            for figure, way in zip(SHARES, (BLOCK, best), strict=True)
+        ]
+        judged += verdicts
+        shares = (optional(verdict.came) for verdict in verdicts)
+        met = ", ".join(verdict.met for verdict in verdicts)
         cells = (
             f"**{_mebibytes(ways, way, found['batch'])}**" if way == best else _mebibytes(ways, way, found["batch"])
             for way in WAYS
         )
         ours = _mebibytes(ways, "ours", found["batch"])
-        lines.append((row["name"], ours, *cells, *map(optional, shares), optional(found["target"]), met))
+        lines.append((row["name"], ours, *cells, *shares, optional(found["target"]), met))
         notes += [f"– {row['name']}, {way}: {reason}." for way, reason in row["left_out"].items()]
     notes += [f"Not in the table: {name}: {reason}." for name, reason in part["missing"].items()]
     notes += [f"Failed: {name}: {reason}." for name, reason in part["failed"].items()]
-    headings = ("layer", "ours, MiB", *WAYS, "ours / block-diagonal", "ours / fastest", "at most", "met")
+    headings = ("layer", "ours, MiB", *WAYS, *SHARES, "at most", "met")
     size = f"{found['side']}×{found['side']} grid, {found['batch']} signals"
     title = f"{size}, {part['width']} → {part['width']} channels; PyG's fastest way in bold"
-    return Table(title, headings, tuple(lines), tuple(notes))
+    return Table(title, headings, tuple(lines), tuple(notes), judged=tuple(judged))
 
 
 def _mebibytes(ways: Mapping[str, Any], way: str, batch: int) -> str:

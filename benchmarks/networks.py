@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import plain_networks
+from benchmarks.expected import Judged
 from benchmarks.harness import Options, Table, ratio, timed
 from benchmarks.showing import time_text
 from gconv.training.report import number_text
 from grid_cnn import models
 
 TITLE = "Classic networks, against plain torch"
+REPEATED = "{rounds} rounds"
 BATCH = {"resnet18": 8, "vgg16": 2, "googlenet": 8}
 FORMATS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
 OURS, THEIRS = "ours", "plain torch"
@@ -98,11 +100,13 @@ def spread(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[float, f
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """A line a network and format."""
-    lines = []
+    lines, judged = [], []
     for net in found["nets"]:
         for title in FORMATS:
             ours, theirs = (net["milliseconds"][f"{who}, {title}"] for who in (OURS, THEIRS))
             low, high = spread(ours, theirs)
+            verdict = Judged("ours / plain torch, the least of all rounds", net["name"], low, 1.0)
+            judged.append(verdict)
             lines.append(
                 (
                     net["name"],
@@ -110,7 +114,7 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
                     time_text(ours),
                     time_text(theirs),
                     f"{number_text(ratio(ours, theirs))} ({number_text(low)} – {number_text(high)})",
-                    "yes" if low <= 1 else "no",
+                    verdict.met,
                 )
             )
     headings = (
@@ -121,4 +125,4 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
         "ours / plain (least – largest)",
         "no slower beyond the spread",
     )
-    return [Table("Forward and backward", headings, tuple(lines), words=2)]
+    return [Table("Forward and backward", headings, tuple(lines), words=2, judged=tuple(judged))]

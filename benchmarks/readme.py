@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gconv import data, grid_graph, plotting
+from gconv.training import files
 from gconv.training.report import accuracy_text, number_text
 
 ROOT = Path(__file__).parent.parent
@@ -119,8 +120,8 @@ def main() -> None:
     """Write both."""
     results = json.loads(RESULTS.read_text())
     readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(), results))
-    PICTURE.write_text(picture(results))
+    files.write(readme, with_table(readme.read_text(), results))
+    files.write(PICTURE, picture(results))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,18 @@ import torch
 
 from benchmarks.contenders import step_of
 from benchmarks.contest import rows_of
+from benchmarks.expected import NOTHING, Judged, optional
 from benchmarks.harness import Options, Table, fresh_process, record, seconds
 from benchmarks.row import twins
 from benchmarks.rows import ROWS
-from benchmarks.showing import NOTHING, time_text
+from benchmarks.showing import time_text, with_settings
 from gconv import Graph
 from gconv.training.measure import interleaved, resident_peak
 from gconv.training.report import number_text
 
 TITLE = "A million nodes"
+STEPS = 7
+REPEATED = f"{STEPS} later steps"
 NAMES = ("GCN", "GAT")
 LIMIT = 12 * 2**30
 
@@ -57,25 +60,27 @@ def run(options: Options) -> dict[str, Any]:
 
     def measured(name: str) -> dict[str, Any]:
         twins(ROWS[name], width, width)  # says here if the layer is missing
-        return fresh_process("scale", {"row": name, **size, "rounds": 3 if options.quick else 7})
+        return fresh_process("scale", {"row": name, **size, "rounds": 3 if options.quick else STEPS})
 
     return {**size, "limit": LIMIT, "part": rows_of(NAMES, options, measured)}
 
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """One table."""
-    lines = []
+    lines, judged = [], []
     for row in found["part"]["rows"]:
         steady = row["milliseconds"]["ours"]
+        verdict = Judged("peak, GiB", row["name"], row["bytes"] / 2**30, found["limit"] / 2**30)
+        judged.append(verdict)
         lines.append(
             (
                 row["name"],
                 *(number_text(row[name]) for name in ("graph", "first", "second")),
                 time_text(steady),
                 number_text(row["second"] / steady["median"]),
-                number_text(row["bytes"] / 2**30),
-                number_text(found["limit"] / 2**30),
-                "yes" if row["bytes"] < found["limit"] else "no",
+                optional(verdict.came),
+                optional(verdict.asked),
+                verdict.met,
             )
         )
     headings = (
@@ -92,4 +97,5 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     missing = {**found["part"]["missing"], **found["part"]["failed"]}
     notes = tuple(f"Not in the table: {name}: {reason or NOTHING}." for name, reason in missing.items())
     title = f"{found['nodes']:,} nodes, {found['edges']:,} edges, {found['width']} → {found['width']} channels"
-    return [Table(title, headings, tuple(lines), notes)]
+    settings = [{"name": row["name"], "settings": ROWS[row["name"]].settings} for row in found["part"]["rows"]]
+    return with_settings([Table(title, headings, tuple(lines), notes, judged=tuple(judged))], settings)

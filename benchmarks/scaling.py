@@ -29,6 +29,7 @@ from gconv import Graph, grid_graph
 from gconv.training.report import number_text
 
 TITLE = "Scaling"
+REPEATED = "{rounds} rounds"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     missing = {**found["missing"], **found["failed"]}
     notes = (
         f"The rest: B = {base.B}, N = {base.N:,} ({edges.N:,} against E), E = {base.E:,} (grids: 8 neighbours), "
-        f"C = {base.C}. Plan: making the graph, its plan, and a step of one channel.",
+        f"C = {base.C}. Plan: making the graph, its plan, and a step of one channel. "
+        f"GAT: {ROWS['GAT'].settings}; Cheb and MoNet on random graphs.",
         *(f"Not in the table: {name}: {reason}." for name, reason in missing.items()),
     )
     return [Table("Time and size", ("series", "sizes", "ms", "exponent"), tuple(lines), notes)]

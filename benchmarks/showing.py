@@ -1,16 +1,25 @@
-"""Tables of layers, from the JSON of a contest: ours, the floor, PyG's ways, ratios, targets, and what is met."""
+"""Tables of layers, from the JSON of a contest: ours, the floor, PyG's ways, ratios, targets, and what is met.
+
+What is asked of a layer, whether its equation has dense products, and what stands for PyG's layer, are read from its
+row in `benchmarks.rows`; all else, settings included, from the JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.contest import COMPILED
+from benchmarks.expected import NOTHING, Judged, optional
 from benchmarks.harness import Table, ratio
-from benchmarks.row import Target
+from benchmarks.row import Row, Target
+from benchmarks.rows import ROWS
 from gconv.training.report import number_text
 
-NOTHING = "–"
+MARK = "‡"
+FLOOR, PYG = "ours / floor", "PyG's best / ours"
 _OURS = ("ours", "floor", COMPILED)
 
 
@@ -24,77 +33,111 @@ def fastest(times: Mapping[str, Mapping[str, Any]]) -> str | None:
     return min(theirs, key=lambda name: theirs[name]) if theirs else None
 
 
-def layers(title: str, part: Mapping[str, Any], ways: Sequence[str]) -> Table:
+def over_floor(row: Mapping[str, Any], ours: str = "ours") -> float | None:
+    """How many times the floor a layer takes; None where its equation has no products, or none were timed.
+
+    >>> times = {"ours": {"rounds": [4.0], "median": 4.0}, "floor": {"rounds": [2.0], "median": 2.0}}
+    >>> over_floor({"name": "GCN", "milliseconds": times}), over_floor({"name": "APPNP", "milliseconds": times})
+    (2.0, None)
+    """
+    times = row["milliseconds"]
+    return ratio(times[ours], times["floor"]) if "floor" in times and ROWS[row["name"]].products(1, 1) else None
+
+
+def gain(row: Mapping[str, Any], ours: str = "ours") -> float | None:
+    """How many times as long PyG's fastest way takes; None if none stands."""
+    best = fastest(row["milliseconds"])
+    return ratio(row["milliseconds"][best], row["milliseconds"][ours]) if best else None
+
+
+def marked(name: str) -> str:
+    """A row's name, marked where something stands for PyG's layer.
+
+    >>> marked("GCN"), marked("Spline 9")
+    ('GCN', 'Spline 9 ‡')
+    """
+    return name if ROWS[name].stand_in is None else f"{name} {MARK}"
+
+
+def layers(
+    title: str,
+    part: Mapping[str, Any],
+    ways: Sequence[str],
+    asked: Callable[[Row], Target],
+    median: float | None = None,
+) -> Table:
     """A line a layer.
 
     Args:
-        part: as `rows_of` gives it; each row with `target`, and with `plan` (milliseconds) where that was measured.
+        part: as `rows_of` gives it; each row with `plan` (milliseconds) where that was measured.
         ways: PyG's, a column each.
+        asked: what is asked of a row here.
+        median: what is asked of the median over PyG's layers; None for nothing.
     """
-    lines = []
+    lines, judged = [], []
     for row in part["rows"]:
-        lines.append(_line(row["name"], row["milliseconds"], "ours", Target(**row["target"]), ways, row))
+        target = asked(ROWS[row["name"]])
+        contenders = {"ours": (marked(row["name"]), target)}
         if COMPILED in row["milliseconds"]:
-            target = Target(floor=row["target"]["compiled"])
-            lines.append(_line(f"{row['name']}, compiled", row["milliseconds"], COMPILED, target, ways, row))
-    headings = (
-        "layer",
-        "ours, ms (quartiles)",
-        "floor",
-        "ours / floor",
-        "at most",
-        *ways,
-        "PyG's best / ours",
-        "at least",
-        "met",
-    )
+            contenders[COMPILED] = f"{marked(row['name'])}, compiled", Target(floor=target.compiled)
+        for ours, (label, bound) in contenders.items():
+            verdicts = _judged(label, row, ours, bound)
+            judged += verdicts
+            lines.append(_line(label, row, ours, ways, verdicts))
+    headings = ("layer", "ours, ms (quartiles)", "floor", FLOOR, "at most", *ways, PYG, "at least", "met")
     if any("plan" in row for row in part["rows"]):
         lines = [(*line, number_text(row["plan"])) for line, row in zip(lines, part["rows"], strict=True)]
         headings = (*headings, "plan, ms")
-    return Table(title, headings, tuple(lines), notes(part))
+    said = notes(part)
+    gains = {row["name"]: gain(row) for row in part["rows"] if ROWS[row["name"]].stand_in is None}
+    known = {name: value for name, value in gains.items() if value is not None}
+    if median is not None and known:
+        middle = Judged(f"median of {PYG}", "all layers", statistics.median(known.values()), median, least=True)
+        slower = ", ".join(name for name, value in known.items() if value < 1) or "none"
+        said = (
+            f"Median of {PYG} over the {len(known)} lines of PyG's layers: {optional(middle.came)}; at least "
+            f"{optional(median)}: {middle.met}. Slower than PyG: {slower}.",
+            *said,
+        )
+        judged.append(middle)
+    judged.append(repeatable(part))
+    return Table(title, headings, tuple(lines), said, judged=tuple(judged))
+
+
+def repeatable(part: Mapping[str, Any]) -> Judged:
+    """Every layer gives the same bits in every run."""
+    uneven = sum(not row["bit_equal"] for row in part["rows"])
+    return Judged("layers that are not bit-equal from run to run", "all layers", uneven, 0)
+
+
+def _judged(label: str, row: Mapping[str, Any], ours: str, target: Target) -> list[Judged]:
+    """A line beside its floor, and beside PyG."""
+    theirs = PYG if ROWS[row["name"]].stand_in is None else f"plain torch's best / ours {MARK}"
+    return [
+        Judged(FLOOR, label, over_floor(row, ours), target.floor),
+        Judged(theirs, label, gain(row, ours), target.pyg, least=True),
+    ]
 
 
 def _line(
-    name: str,
-    times: Mapping[str, Mapping[str, Any]],
-    ours: str,
-    target: Target,
-    ways: Sequence[str],
-    row: Mapping[str, Any],
+    label: str, row: Mapping[str, Any], ours: str, ways: Sequence[str], verdicts: Sequence[Judged]
 ) -> tuple[str, ...]:
+    times = row["milliseconds"]
     best = fastest(times)
-    above = ratio(times[ours], times["floor"]) if "floor" in times else None
-    gain = ratio(times[best], times[ours]) if best else None
-    short = [
-        word
-        for word, asked, fine in (
-            ("floor", target.floor, above is not None and target.floor is not None and above <= target.floor),
-            ("PyG", target.pyg, gain is not None and target.pyg is not None and gain >= target.pyg),
-        )
-        if asked is not None and not fine
-    ]
-    asked = target.floor is not None or target.pyg is not None
-    met = NOTHING if not asked else f"no: {', '.join(short)}" if short else "yes"
+    above, theirs = verdicts
+    reached = {"floor": above.reached, "PyG" if theirs.figure == PYG else "plain torch": theirs.reached}
+    short = [word for word, fine in reached.items() if fine is False]
     return (
-        name,
+        label,
         time_text(times[ours]),
         number_text(times["floor"]["median"]) if "floor" in times else NOTHING,
-        optional(above),
-        optional(target.floor),
+        optional(above.came),
+        optional(above.asked),
         *(_way_text(way, best, row) for way in ways),
-        optional(gain),
-        optional(target.pyg),
-        met,
+        optional(theirs.came),
+        optional(theirs.asked),
+        f"no: {', '.join(short)}" if short else "yes" if True in reached.values() else NOTHING,
     )
-
-
-def optional(number: float | None) -> str:
-    """A figure, or a dash.
-
-    >>> optional(1.234), optional(None)
-    ('1.23', '–')
-    """
-    return NOTHING if number is None else number_text(number)
 
 
 def time_text(entry: Mapping[str, Any]) -> str:
@@ -135,4 +178,41 @@ def notes(part: Mapping[str, Any]) -> tuple[str, ...]:
     uneven = [row["name"] for row in rows if not row["bit_equal"]]
     if uneven:
         found.append(f"Not bit-equal from run to run: {', '.join(uneven)}.")
-    return tuple(found)
+    return (*found, *stand_ins([row["name"] for row in rows]))
+
+
+def stand_ins(names: Sequence[str]) -> tuple[str, ...]:
+    """What the mark of a stand-in means, for the rows that have it.
+
+    >>> stand_ins(["GCN"])
+    ()
+    """
+    found: dict[str, list[str]] = {}
+    for row in (ROWS[name] for name in names):
+        if row.stand_in is not None:
+            told = f"PyG's {row.layer} needs {row.stand_in.package}: {row.stand_in.layer.__name__}"
+            found.setdefault(told, []).append(row.name)
+    return tuple(
+        f"{MARK} Against plain torch, not PyG. {told} of this repository (`benchmarks/plain.py`), the same equation as "
+        f"one would write it, stands for it in PyG's ways, and counts in no median over PyG ({', '.join(rows)})."
+        for told, rows in found.items()
+    )
+
+
+def settings(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What the layers were made with, a line each.
+
+    >>> print(settings([{"name": "GCN", "settings": ""}, {"name": "Cheb 3", "settings": "K = 3"}]))
+    Made with:
+    <BLANKLINE>
+    - GCN: the defaults
+    - Cheb 3: K = 3
+    """
+    found = {row["name"]: row["settings"] or "the defaults" for row in rows}
+    return "\n".join(("Made with:", "", *(f"- {name}: {text}" for name, text in found.items())))
+
+
+def with_settings(tables: Sequence[Table], rows: Iterable[Mapping[str, Any]]) -> list[Table]:
+    """The tables, with the settings of their rows below the last."""
+    *others, last = tables
+    return [*others, replace(last, notes=(*last.notes, settings(rows)))]

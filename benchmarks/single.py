@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,11 +14,16 @@ from benchmarks.contest import CSR, contest, prove, single_ways
 from benchmarks.edges import Edges
 from benchmarks.floor import floor_step
 from benchmarks.harness import Options, seconds
-from benchmarks.row import Row, twins
+from benchmarks.row import Row, Target, twins
 from gconv import Graph
 
 WAYS = ("edge_index", CSR)
 SPARSE_WAYS = tuple(f"{data} x, {way}" for data in ("dense", "sparse") for way in WAYS)
+
+
+def of_one_signal(row: Row) -> Target:
+    """What is asked of a row here."""
+    return row.single
 
 
 def random_edges(nodes: int, edges: int, seed: int = 0) -> Tensor:
@@ -78,7 +82,7 @@ def measured(row: Row, make: Callable[[], Graph], width: int, options: Options) 
     )
     first = [1e3 * seconds(lambda: step_of(ours, [x], [gradient], (make(),))()) for _ in range(3)]
     plan = max(0.0, statistics.median(first) - found["milliseconds"]["ours"]["median"])
-    return {"settings": row.settings, "target": asdict(row.single), "plan": plan, "first": first, **found}
+    return {"settings": row.settings, "plan": plan, "first": first, **found}
 
 
 def measured_sparse(row: Row, graph: Graph, features: Tensor, width: int, options: Options) -> dict[str, Any]:
@@ -97,4 +101,4 @@ def measured_sparse(row: Row, graph: Graph, features: Tensor, width: int, option
         options,
         kinks=row.kinks,
     )
-    return {"settings": row.settings, "target": asdict(row.single), **found}
+    return {"settings": row.settings, **found}

@@ -22,6 +22,7 @@ from gconv.domains.structure import Structure
 from gconv.training.report import number_text
 
 TITLE = "Graphs used once"
+REPEATED = "{rounds} rounds"
 SIZES = {"small": (2_000, 20_000), "medium": (10_000, 160_000), "large": (100_000, 1_600_000)}
 WIDTH = 64
 

@@ -21,15 +21,17 @@ from torch.nn import Module
 from benchmarks.contenders import Result, Step, bit_equal, disagreement, step_of
 from benchmarks.contest import DisagreementError, arguments, rows_of
 from benchmarks.edges import Edges, as_given
+from benchmarks.expected import Judged
 from benchmarks.harness import Options, Table, ratio, timed
 from benchmarks.row import twins
 from benchmarks.rows import ROWS
-from benchmarks.showing import notes, time_text
+from benchmarks.showing import notes, repeatable, time_text, with_settings
 from benchmarks.single import degrees
 from gconv import Graph
 from gconv.training.report import number_text
 
 TITLE = "Batches of different graphs"
+REPEATED = "{rounds} rounds"
 NAMES = (
     "GCN", "SAGE", "GIN", "GraphConv", "Cheb 3", "TAG", "SG", "ARMA", "GAT", "GATv2", "Transformer", "FeaSt", "MoNet 3",
 )  # fmt: skip
@@ -104,18 +106,20 @@ def run(options: Options) -> dict[str, Any]:
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
     """One table."""
-    lines = []
+    lines, judged = [], []
     for row in found["part"]["rows"]:
         times = row["milliseconds"]
         gain = ratio(times[PYG], times[FRESH])
-        met = "yes" if gain >= TARGET else "no"
+        verdict = Judged("PyG / ours, plan included", row["name"], gain, TARGET, least=True)
+        judged.append(verdict)
         shown = (time_text(times[way]) for way in (FRESH, KNOWN, PYG))
         again = number_text(ratio(times[PYG], times[KNOWN]))
-        lines.append((row["name"], *shown, number_text(gain), number_text(TARGET), met, again))
+        lines.append((row["name"], *shown, number_text(gain), number_text(TARGET), verdict.met, again))
     headings = (
         "layer", "ours, plan included, ms (quartiles)", "plan at hand", "PyG", "PyG / ours", "at least", "met",
         "PyG / plan at hand",
     )  # fmt: skip
     size = f"{found['graphs']} graphs of {NODES} nodes, {NEIGHBORS} neighbours each"
     title = f"{size}: {found['nodes']:,} nodes, {found['edges']:,} edges, {found['width']} → {found['width']} channels"
-    return [Table(title, headings, tuple(lines), notes(found["part"]))]
+    table = Table(title, headings, tuple(lines), notes(found["part"]), judged=(*judged, repeatable(found["part"])))
+    return with_settings([table], found["part"]["rows"])

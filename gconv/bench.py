@@ -24,8 +24,8 @@ def bench(
     compiled: Annotated[bool, typer.Option("--compiled", help="Time GAT under torch.compile too.")] = False,
     data_dir: Annotated[Path, typer.Option(help="Where data sets lie: DIR/Cora/raw/ind.cora.*.")] = Path("data"),
     out: Annotated[
-        Path | None, typer.Option(help="Where JSON goes; else benchmarks/results, runs/bench with --quick or --row.")
-    ] = None,
+        Path, typer.Option(help="Where JSON goes; benchmarks/results is what the pages' tables are made of.")
+    ] = Path("runs/bench"),
     list_names: Annotated[bool, typer.Option("--list", help="Name the benchmarks, and run none.")] = False,
 ) -> None:
     """Run the benchmarks that lie beside this checkout's sources, and print their tables."""
@@ -48,10 +48,10 @@ def bench(
             console.print(shown(table))
             for note in table.notes:
                 print(note.replace("\\", ""))
-        if not found["calibration"]["quiet"]:
+        if not harness.quiet(found):
             spread = found["calibration"]["spread"]
             print(f"The machine was not quiet ({spread:.0%} between quartiles of the same product): quote nothing.")
-        print(f"{found['seconds']:.0f} s. Wrote {options.folder / name}.json")
+        print(f"{found['seconds']:.0f} s. Wrote {options.out / name}.json")
         failed += [f"{name}: {text}" for text in harness.failures(found)]
     if failed:
         print("\n".join(f"failed: {text}" for text in failed), file=sys.stderr)

@@ -20,7 +20,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         needed = f'the gconv command needs {error.name}: pip install "gconv[train]"'
         _refuse(needed if error.name in ("typer", "rich") else str(error))
-    except (ValueError, ImportError, OSError) as error:
+    except OSError as error:
+        named = error.filename is not None  # where not, it is told in full, and the number in front says no more
+        _refuse(str(error) if named else error.strerror or str(error))
+    except (ValueError, ImportError) as error:
         _refuse(str(error))
     except TypeError as error:
         from grid_cnn.models import OptionError

@@ -96,7 +96,8 @@ def _graph(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int,
 
 def _gine(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
     """One term, whatever K: a linear layer on sums that hear the offsets to the neighbours."""
-    return GINEConv(nn.Linear(in_channels, out_channels, bias=bias), **{"edge_dim": dim, **options})
+    options = {"edge_dim": dim, **options}
+    return GINEConv(nn.Linear(in_channels, out_channels, bias=bias), **options)
 
 
 def _transformer(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
@@ -113,7 +114,8 @@ def _transformer(in_channels: int, out_channels: int, K: int, *, bias: bool, dim
 
 def _resgated(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
     """Two terms, whatever K: the node itself, and its neighbours through gates that hear the offsets."""
-    return ResGatedGraphConv(in_channels, out_channels, bias=bias, **{"edge_dim": dim, **options})
+    options = {"edge_dim": dim, **options}
+    return ResGatedGraphConv(in_channels, out_channels, bias=bias, **options)
 
 
 FAMILIES = {

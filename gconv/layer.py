@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from gconv import lazy
 from gconv.domains.graph import Graph
+from gconv.functional.edgewise import check_reduction
+from gconv.inherited import SOURCE_TO_TARGET, TARGET_TO_SOURCE, Aggregated, Median, check_inherited
 from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
-from gconv.resolve import GraphLike, as_graph, as_pair, with_tensor
+from gconv.resolve import GraphLike, as_graph, as_pair, one_an_edge, turned, with_tensor
 from gconv.work import Work
 from grid_cnn import Layer
 
@@ -30,17 +32,44 @@ class GraphLayer(Layer):
     reference: ClassVar[str] = ""
     takes_sparse: ClassVar[bool] = False  # also a sparse (N, C), which is data: bags of words, one-hot features
 
+    # What PyG's `**kwargs` may say: how messages are put together (the first by default), and whither they go.
+    aggregations: ClassVar[tuple[str, ...]] = ()
+    flows: ClassVar[tuple[str, ...]] = (SOURCE_TO_TARGET, TARGET_TO_SOURCE)
+    aggr: Any = None
+    flow: str = SOURCE_TO_TARGET
+    node_dim: int = -2
+    decomposed_layers: int = 1
+
     # A number, or (that of the sources, that of the targets); -1 where the first call tells (`lazy`).
     in_channels: Any = None
     of_target: ClassVar[frozenset[str]] = frozenset()  # the linear layers that read the targets' signal
     open_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012  # of parameters of open width; never changed in place
     open_hooks: list[Any] = []  # noqa: RUF012  # that wait for open widths; never changed in place
 
+    def __init__(self, **kwargs: Unpack[Aggregated]) -> None:
+        super().__init__()
+        given = check_inherited(type(self).__name__, kwargs, self.aggregations, self.flows)
+        if self.aggregations:
+            self.reduce_by(given.pop("aggr", self.aggregations[0]))
+        for name, value in given.items():
+            setattr(self, name, value)
+
+    def reduce_by(self, aggr: object) -> None:
+        """Take a reduction over the neighbours as `aggr`, with what PyG's state dicts hold of it.
+
+        Raises:
+            ValueError: for what is none.
+        """
+        check_reduction(type(self).__name__, aggr)
+        self.aggr = aggr
+        if aggr == "median":
+            self.aggr_module = Median()
+
     def check(self, x: Tensor, graph: Graph) -> None:
         """Refuse a signal that does not fit the graph or the layer.
 
         Raises:
-            TypeError: for what is no tensor. ValueError: for nodes, channels or a device that do not fit.
+            TypeError: for what is no tensor of floating numbers. ValueError: for nodes, channels or a device.
         """
         name = type(self).__name__
         self.check_signal(x)
@@ -53,7 +82,7 @@ class GraphLayer(Layer):
         """Refuse a signal that does not fit the layer, whatever the graph.
 
         Raises:
-            TypeError: for what is no tensor. ValueError: for its shape, its layout or its channels.
+            TypeError: for what is no tensor of floating numbers. ValueError: for its shape, its layout or its channels.
         """
         if not isinstance(x, Tensor):
             name = type(self).__name__
@@ -66,6 +95,13 @@ class GraphLayer(Layer):
         name = type(self).__name__
         if x.dim() not in (2, 3):
             raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
+        if x.dim() == 3 and self.node_dim == 0:
+            raise ValueError(
+                f"{name} with node_dim=0 takes one signal (N, C), got shape {tuple(x.shape)}; many are (B, N, C), "
+                "without node_dim"
+            )
+        if not x.is_floating_point() and not x.is_complex():
+            raise TypeError(f"{name} takes a signal of floating numbers, got {x.dtype}; convert it with .float()")
         if x.layout is not torch.strided and not (self.takes_sparse and x.dim() == 2):
             raise ValueError(f"{name} takes no sparse signal of shape {tuple(x.shape)}; pass x.to_dense()")
 
@@ -96,7 +132,7 @@ class GraphLayer(Layer):
         Raises:
             ValueError: if it is not (N, N).
         """
-        if size is not None and any(count not in (None, graph.num_nodes) for count in size):
+        if size is not None and (len(size) != 2 or any(count not in (None, graph.num_nodes) for count in size)):
             raise ValueError(
                 f"{type(self).__name__} has the same {graph.num_nodes} sources and targets here; got size={size!r}; "
                 "where they differ, x is a pair (x_source, x_target)"
@@ -125,6 +161,11 @@ class GraphLayer(Layer):
             self.check_size(size, found)
             return Ends(x, x, found.structure, found, learned, False)  # pyright: ignore[reportArgumentType]
         name = type(self).__name__
+        if self.flow == TARGET_TO_SOURCE:
+            raise ValueError(
+                f"{name}: the edges of a pair lead from x_source to x_target, with flow={self.flow!r} too; turn both "
+                "round, (x_target, x_source) and edge_index.flip(0), without flow"
+            )
         source, target = check_pair(name, x, needs_target)
         widths = self.in_channels if isinstance(self.in_channels, tuple) else (self.in_channels,) * 2
         for end, signal, width in zip(("source", "target"), (source, target), widths, strict=True):
@@ -148,18 +189,28 @@ class GraphLayer(Layer):
         """
         if isinstance(graph, Graph) and edge_weight is None:
             self.check(x, graph)
+            graph = self._flowing(graph)
             own = graph.edge_weight
             return graph, own if own is not None and own.requires_grad else None
         nodes = x.shape[-2] if isinstance(x, Tensor) and x.dim() >= 2 else None
         found, edge_weight = as_graph(graph, type(self).__name__, nodes, edge_weight)
         self.check(x, found)
-        return self._weighted(found, edge_weight)
+        if self.flow == TARGET_TO_SOURCE and isinstance(graph, Tensor) and graph.layout is not torch.strided:
+            raise ValueError(
+                f"{type(self).__name__}: flow={self.flow!r} takes no sparse adjacency; pass its transpose, without flow"
+            )
+        return self._weighted(self._flowing(found), edge_weight)
+
+    def _flowing(self, graph: Graph) -> Graph:
+        """The graph whose edges lead whither messages go."""
+        return graph if self.flow == SOURCE_TO_TARGET else turned(graph)
 
     def _weighted(self, graph: Graph, edge_weight: Tensor | None) -> tuple[Graph, Tensor | None]:
         """The graph with these weights; or the weights themselves, if they are being learned."""
         if edge_weight is None:
             return graph, None
         if edge_weight.requires_grad or torch.compiler.is_compiling():  # no plan is made while tracing
+            edge_weight = one_an_edge(edge_weight)
             if edge_weight.shape != (graph.num_edges,):
                 raise ValueError(
                     f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here, one number an edge; got "

@@ -25,16 +25,21 @@ OPEN = -1
 
 
 class OpenLinear(nn.LazyLinear):
-    """A linear layer of a graph layer, of open width; a `torch.nn.Linear` once that is known."""
+    """A linear layer of a graph layer, of open width; a `torch.nn.Linear` once that is known.
 
-    def __init__(self, out_features: int, bias: bool = True) -> None:
+    Args:
+        times: how many signals of that width come side by side.
+    """
+
+    def __init__(self, out_features: int, bias: bool = True, times: int = 1) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Lazy modules are a new feature", UserWarning)
             super().__init__(out_features, bias)
+        self.times = times
 
     def open(self, width: int) -> None:
         """Take a width, and turn into a `torch.nn.Linear`."""
-        self(torch.empty(0, width, dtype=self.weight.dtype, device=self.weight.device))
+        self(torch.empty(0, self.times * width, dtype=self.weight.dtype, device=self.weight.device))
 
 
 def check_widths(in_channels: Channels, out_channels: int) -> tuple[int, int]:
@@ -65,9 +70,9 @@ def check_width(layer: str, in_channels: Any, out_channels: int) -> int:
     return check_widths(in_channels, out_channels)[0]
 
 
-def linear(width: int, out_channels: int, bias: bool = True) -> nn.Linear:
-    """A linear layer, of open width for -1."""
-    return OpenLinear(out_channels, bias) if width == OPEN else nn.Linear(width, out_channels, bias)
+def linear(width: int, out_channels: int, bias: bool = True, times: int = 1) -> nn.Linear:
+    """A linear layer on `times` signals side by side, of open width for -1."""
+    return OpenLinear(out_channels, bias, times) if width == OPEN else nn.Linear(times * width, out_channels, bias)
 
 
 def parameter(layer: GraphLayer, name: str, *shape: int) -> nn.Parameter:
@@ -150,8 +155,8 @@ def _after_load(layer: GraphLayer, _: object) -> None:
     widths: list[int | None] = [None, None]
     for of_target, child in _linears(layer):
         if not is_lazy(child.weight):
-            widths[of_target] = child.weight.shape[1]
-            child.open(child.weight.shape[1])
+            width = widths[of_target] = child.weight.shape[1] // child.times
+            child.open(width)
     for name, shape in layer.open_shapes.items():
         found = getattr(layer, name)
         widths[0] = widths[0] if is_lazy(found) else found.shape[shape.index(OPEN)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -41,8 +42,8 @@ def as_graph(
         return graph, edge_weight
     if isinstance(graph, Tensor):
         if graph.layout is not torch.strided:
-            coo = graph.to_sparse_coo().coalesce()
-            return Graph(coo.indices().flip(0), graph.shape[0]), coo.values() if edge_weight is None else edge_weight
+            edges, weight, features = _entries(graph)
+            return Graph(edges, graph.shape[0], edge_attr=features), weight if edge_weight is None else edge_weight
         return remember(_GRAPHS, graph, num_nodes, lambda: Graph(graph, cast(int, num_nodes))), edge_weight
     held = _data(graph, layer)
     edge_weight = held.edge_weight if edge_weight is None and "edge_weight" in held else edge_weight
@@ -69,19 +70,27 @@ def as_pair(
         return Between(graph.structure, joint), graph.edge_weight if edge_weight is None else edge_weight
     if isinstance(graph, Tensor):
         if graph.layout is not torch.strided:
-            if tuple(graph.shape) != size[::-1]:
+            if tuple(graph.shape[:2]) != size[::-1]:
                 raise ValueError(
                     f"{layer}: the adjacency of {size[0]} sources and {size[1]} targets has shape {size[::-1]}, a row "
                     f"a target; got {tuple(graph.shape)}"
                 )
-            coo = graph.to_sparse_coo().coalesce()
-            values = coo.values() if edge_weight is None else edge_weight
-            return _between(coo.indices().flip(0), layer, size), values
+            edges, weight, features = _entries(graph)
+            found = _between(edges, layer, size)
+            found = found._replace(graph=found.graph.having(edge_attr=features))
+            return found, weight if edge_weight is None else edge_weight
         return remember(_GRAPHS, graph, size, lambda: _between(graph, layer, size)), edge_weight
     held = _data(graph, layer)
     edge_weight = held.edge_weight if edge_weight is None and "edge_weight" in held else edge_weight
     found, _ = as_pair(held.edge_index, layer, size, None)
     return found._replace(graph=_with_attributes(found.graph, held, ("edge_attr",))), edge_weight
+
+
+def _entries(adjacency: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The edges of a sparse adjacency, row by row, with its values: weights, if there is one an edge; and features."""
+    coo = adjacency.to_sparse_coo().coalesce()
+    values = coo.values()
+    return coo.indices().flip(0), values if values.dim() == 1 else None, values
 
 
 def held_by(graph: GraphLike, name: str) -> Tensor | None:
@@ -95,8 +104,25 @@ def with_tensor(graph: Graph, name: str, tensor: Tensor) -> Graph:
     """`graph.having(name=tensor)`, the same object while the tensor lives unedited."""
     if tensor.requires_grad:  # kept by the graph as it is: the entry would keep its own key alive
         return graph.having(**{name: tensor})
+    value = one_an_edge(tensor) if name == "edge_weight" else tensor
     # Kept with the graph, so that neither outlives the other.
-    return remember(graph.derived, tensor, name, lambda: graph.having(**{name: tensor}))
+    return remember(graph.derived, tensor, name, lambda: graph.having(**{name: value}))
+
+
+def one_an_edge(weight: Tensor) -> Tensor:
+    """Weights `(E,)`, which PyG takes as `(E, 1)` too."""
+    return weight[:, 0] if weight.dim() == 2 and weight.shape[1] == 1 else weight
+
+
+def turned(graph: Graph) -> Graph:
+    """The graph with its edges the other way round, sharing the sorted rows; asked twice, the same object."""
+    return graph.plan.keep("edges turned round", lambda: _turned(graph))
+
+
+def _turned(graph: Graph) -> Graph:
+    other = replace(graph, edge_index=graph.edge_index.flip(0), lattice=None, _family={})
+    object.__setattr__(other, "structure", graph.structure.flipped)
+    return other
 
 
 def _data(graph: GraphLike, layer: str) -> Any:

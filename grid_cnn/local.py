@@ -29,18 +29,51 @@ Size = int | Sequence[int]
 
 
 class _Collect(torch.autograd.Function):
-    """Rows of a matrix by index. Backward sums, for each row, the entries that read it: no scattered additions."""
+    """Rows of a matrix by index. Backward is `_Gather`, and the other way round."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(index, order, offsets)
+    def forward(rows: Tensor, index: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
         return F.embedding(index, rows)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        _, order, offsets = ctx.saved_tensors
-        summed = F.embedding_bag(order, grads[0].contiguous(), offsets, mode="sum", include_last_offset=True)
-        return summed, None, None, None
+        return cast(Tensor, _Gather.apply(grads[0], *ctx.saved_tensors)), None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        return _side_by_side(_Collect, info, in_dims[0], *inputs)
+
+
+class _Gather(torch.autograd.Function):
+    """For each row of a matrix, the sum of the entries that read it: no scattered additions."""
+
+    @staticmethod
+    def forward(entries: Tensor, index: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
+        return F.embedding_bag(order, entries.contiguous(), offsets, mode="sum", include_last_offset=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return cast(Tensor, _Collect.apply(grads[0], *ctx.saved_tensors)), None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        return _side_by_side(_Gather, info, in_dims[0], *inputs)
+
+
+def _side_by_side(
+    function: type[_Collect] | type[_Gather], info: Any, axis: int, rows: Tensor, *tables: Tensor
+) -> tuple[Tensor, int]:
+    """Under `torch.vmap`: what is done to rows is done to all their columns at once."""
+    wide = function.apply(rows.movedim(axis, 2).flatten(1), *tables)
+    return cast(Tensor, wide).unflatten(1, (-1, info.batch_size)), 2
 
 
 def field_table(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:

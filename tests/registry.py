@@ -70,6 +70,7 @@ class Row:
     positional: bool = False  # neighbours come from positions, not from edges
     readout: bool = False  # the result has no nodes
     domainless: bool = False  # may be called without a domain
+    alone: bool = True  # of a batch of different graphs each gives what it gives alone
     forms: tuple[str, ...] = ()  # the forms that it can be forced into on a grid's graph
 
     def __str__(self) -> str:
@@ -198,7 +199,7 @@ ROWS = (
         forms=("collapsed", "fused", "gather", "portable"),
     ),
     Row("NN max", lambda: gconv.NNConv(CHANNELS, 4, _network(2, 3, 4 * CHANNELS), aggr="max", bias=False)),
-    Row("Flatten", gconv.Flatten, readout=True, equivariant=False, translates=None),
+    Row("Flatten", gconv.Flatten, readout=True, equivariant=False, translates=None, alone=False),
     Row("GCN", lambda: gconv.GCNConv(CHANNELS, 4), forms=("fused", "stencil", "gather", "dense", "portable")),
     Row(
         "GCN narrowing",
@@ -301,7 +302,9 @@ ROWS = (
         forms=("fused", "gather", "portable"),
     ),
     Row("SAGE max", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="max"), forms=("gather", "portable")),
-    Row("SAGE LSTM", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="lstm"), translates=None),  # reads edges in their order
+    Row(  # reads edges in their order, up to the largest degree
+        "SAGE LSTM", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="lstm"), translates=None, alone=False
+    ),
     Row("SAGE median, projected", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="median", project=True, bias=False)),
     Row("SAGE deviation", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="std")),
     Row("SAGE softmax, no root", lambda: gconv.SAGEConv(CHANNELS, 4, aggr="softmax", root_weight=False)),
@@ -349,15 +352,19 @@ ROWS = (
         forms=("fused", "gather", "portable"),
     ),
     Row("ResGated tanh", lambda: gconv.ResGatedGraphConv(CHANNELS, 4, nn.Tanh()), forms=("gather", "portable")),
-    Row("RGCN", lambda: gconv.RGCNConv(CHANNELS, 4, 48), forms=("collapsed", "gather", "portable")),
+    Row(  # an attribute's type is its place among those of the whole batch
+        "RGCN", lambda: gconv.RGCNConv(CHANNELS, 4, 48), alone=False, forms=("collapsed", "gather", "portable")
+    ),
     Row(
         "RGCN bases",
         lambda: gconv.RGCNConv(CHANNELS, 4, 48, num_bases=3, aggr="add"),
+        alone=False,
         forms=("collapsed", "fused", "gather", "portable"),
     ),
     Row(
         "RGCN blocks",
         lambda: gconv.RGCNConv(CHANNELS, 6, 48, num_blocks=3, root_weight=False),
+        alone=False,
         forms=("collapsed", "gather", "portable"),
     ),
     Row("Transformer", lambda: gconv.TransformerConv(CHANNELS, 2, heads=3), forms=("fused", "gather", "portable")),
@@ -374,6 +381,7 @@ ROWS = (
         undirected=True,
         equivariant=False,
         translates=None,
+        alone=False,
     ),
     Row(
         "Spline",

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from gconv.commands import console
 
 if TYPE_CHECKING:
     from gconv.training.evaluate import Evaluation
 
-_WIDTH = 140  # a file has no edge to wrap at
 _MOST_COLUMNS = 20  # of a confusion matrix that a terminal can show
 _MOST_PAIRS = 20
 
@@ -83,30 +83,28 @@ def _plain(found: Evaluation) -> dict[str, Any]:
 
 
 def _print(found: Evaluation) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    from gconv.data.skipped import report
+
+    out = console.make()
     scores = found.scores
     several = len(found.sources) > 1
-    console.print(f"{' + '.join(source.name for source in found.sources)}{', mean of probabilities' * several}")
-    console.print(f"{found.data}, the {found.split} part: {scores.images:,} pictures", highlight=False)
+    out.print(f"{' + '.join(source.name for source in found.sources)}{', mean of probabilities' * several}")
+    out.print(f"{found.data}, the {found.split} part: {scores.images:,} pictures")
     if len(found.views.scales) > 1 or found.views.ten_crop or found.views.scales != (1.0,):
         shown = ", ".join(f"{scale:g}" for scale in found.views.scales)
-        console.print(f"scales {shown}{', ten crops at each' * found.views.ten_crop}", highlight=False)
+        out.print(f"scales {shown}{', ten crops at each' * found.views.ten_crop}")
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
-    console.print(f"accuracy {scores.top1:.2%}{top5}, loss {scores.loss:.4f}", highlight=False)
-    if found.skipped:
-        console.print(f"{len(found.skipped):,} pictures that cannot be read were left out:", highlight=False)
-        for skipped in found.skipped[:5]:
-            console.print(f"  {skipped.why}", highlight=False)
+    out.print(f"accuracy {scores.top1:.2%}{top5}, loss {scores.loss:.4f}")
+    for line in report(found.skipped, "--json"):
+        out.print(line)
     report = Table("class", title="by class", title_justify="left")
     for heading in ("pictures", "precision", "recall", "F1"):
         report.add_column(heading, justify="right")
     for name, row in zip(found.classes, scores.per_class, strict=True):
         shares = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
         report.add_row(name, f"{int(row['images']):,}", *shares)
-    console.print(report)
-    console.print(_confusion(found) if len(found.classes) <= _MOST_COLUMNS else _confused(found))
+    out.print(report)
+    out.print(_confusion(found) if len(found.classes) <= _MOST_COLUMNS else _confused(found))
 
 
 def _confusion(found: Evaluation) -> Table:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from gconv.commands import console
 
 if TYPE_CHECKING:
     from gconv.training.predict import Predictions
-
-_WIDTH = 160  # a file has no edge to wrap at
 
 
 def predict(
@@ -36,7 +35,8 @@ def predict(
 ) -> None:
     """Say what pictures show, with probabilities, and how each was read.
 
-    Pictures that cannot be read are named on the error output and left out; with --strict the command then fails.
+    Pictures that cannot be read are named on the error output and left out; with --strict the command then fails, as it
+    does where none is left.
     """
     from gconv.training.predict import find_pictures
     from gconv.training.predict import predict as run
@@ -49,7 +49,7 @@ def predict(
         _print(found)
     for skipped in found.unreadable:
         print(skipped.why, file=sys.stderr)
-    if strict and found.unreadable:
+    if found.unreadable and (strict or not found.answers):
         raise ValueError(
             f"{len(found.unreadable)} of {len(found.unreadable) + len(found.answers)} pictures cannot be read"
         )
@@ -62,6 +62,4 @@ def _print(found: Predictions) -> None:
     table.add_column("how it was read")
     for answer in found.answers:
         table.add_row(str(answer.path), *(f"{name} {share:.1%}" for name, _, share in answer.top), answer.how)
-    console = Console()
-    console = console if console.is_terminal else Console(width=_WIDTH)
-    console.print(table)
+    console.make().print(table)

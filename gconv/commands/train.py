@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gconv.commands import console
+
 if TYPE_CHECKING:
     from ignite.engine import Engine
 
@@ -61,12 +63,17 @@ class Bar:
             nonlocal images, shown
             images += len(engine.state.batch[1])  # pyright: ignore[reportArgumentType, reportOptionalSubscript, reportIndexIssue]
             now = time.perf_counter()
-            if self._bars is None or now - shown < 0.1:
+            last = engine.state.iteration % (engine.state.epoch_length or 1) == 0
+            if self._bars is None or (now - shown < 0.1 and not last):
                 return
             shown = now
             note = f"loss {engine.state.output:.4f}, {images / (now - began):,.0f} images/s"
             description = f"epoch {engine.state.epoch}/{self._epochs}"
             self._bars.update(self._task, description=description, completed=engine.state.iteration, note=note)
+
+        @trainer.on(Events.COMPLETED)
+        def _() -> None:
+            self.stop()  # what follows is the test, which may take a while
 
     def epoch(self, history: list[Epoch]) -> None:
         """Tell an epoch."""
@@ -75,7 +82,7 @@ class Bar:
         if last.test_loss is not None:
             words.append(f"validation loss {last.test_loss:.4f}, accuracy {last.test_accuracy:.2%}")
         words.append(f"lr {last.lr:.2g}, {last.seconds:.0f} s")
-        self._console.print("; ".join(words), highlight=False)
+        self._console.print("; ".join(words), soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
@@ -90,11 +97,9 @@ def _train(config: Path | None, resume: Path | None, checkpoint: str, out: Path 
         raise ValueError("--resume goes on in its own folder with its own settings; leave out --config and --out")
     if resume is None and checkpoint != "last":
         raise ValueError("--checkpoint says what --resume goes on from; give --resume RUN too")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a file has no edge to wrap at
-    bar = Bar(console)
-    watch = training.Watch(lambda text: console.print(text, highlight=False, markup=False), bar.attach, bar.epoch)
+    out_to = console.make()
+    bar = Bar(out_to)
+    watch = training.Watch(lambda text: out_to.print(text, soft_wrap=True), bar.attach, bar.epoch)
     try:
         if resume is not None:
             outcome = training.resume(resume, given, checkpoint, watch)
@@ -102,24 +107,27 @@ def _train(config: Path | None, resume: Path | None, checkpoint: str, out: Path 
             outcome = training.train(training.configured(config, given), out, watch)
     finally:
         bar.stop()
-    _tell(outcome, console)
+    _tell(outcome, out_to)
 
 
-def _tell(outcome: Outcome, console: Console) -> None:
+def _tell(outcome: Outcome, out: Console) -> None:
+    from gconv.data.skipped import report
+
     table = Table(title="test images, class by class", title_justify="left")
     for name in ("class", "images", "precision", "recall", "F1"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for name, row in list(zip(outcome.classes, outcome.test.per_class, strict=True))[:_MOST_CLASSES]:
         shares = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
         table.add_row(name, f"{row['images']:,}", *shares)
-    console.print(table)
+    out.print(table)
     if len(outcome.classes) > _MOST_CLASSES:
-        console.print(f"and {len(outcome.classes) - _MOST_CLASSES} more classes in results.json", highlight=False)
+        out.print(f"and {len(outcome.classes) - _MOST_CLASSES} more classes in results.json")
+    for line in report(outcome.left_out, f"{outcome.folder}/results.json"):
+        out.print(line, soft_wrap=True)
     top5 = "" if outcome.test.top5 is None else f", top-5 {outcome.test.top5:.2%}"
-    console.print(
+    out.print(
         f"test accuracy {outcome.test.top1:.2%}{top5}, loss {outcome.test.loss:.4f}, with the weights of epoch "
         f"{outcome.best_epoch}; {outcome.seconds:.0f} s. Wrote {outcome.folder}",
-        highlight=False,
         soft_wrap=True,
     )
 

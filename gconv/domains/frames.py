@@ -8,7 +8,7 @@ tangent plane, and θ is told from axis 0, or from the target's own direction. I
 surface, and three things stand for what a mesh would tell:
 
     ρ            the chord, for the geodesic distance: exact on a plane, short by ρ³ κ² / 24 at curvature κ
-    normals      across the plane that fits the neighbours best, turned away from the centroid of all nodes: the outer
+    normals      across the plane that fits the neighbours best, turned away from the centroid of its graph: the outer
                  normals of a surface that is star-shaped about it; pass others where it is not
     directions   of the largest curvature of a quadric that fits the neighbours' heights; where the curvatures do not
                  differ (a plane, a sphere), the projection of axis 0
@@ -155,8 +155,16 @@ def _normals(graph: Graph, offsets: Tensor, target: Tensor) -> Tensor:
     products = offsets[:, :, None] * offsets[:, None, :]
     spread = products.new_zeros(graph.num_nodes, 3, 3).index_add_(0, target, products)
     normal = torch.linalg.eigh(spread).eigenvectors[:, :, 0]
-    outwards = (normal * (graph.pos.double() - graph.pos.double().mean(0))).sum(1, keepdim=True)
+    outwards = (normal * (graph.pos.double() - _centroids(graph, graph.pos.double()))).sum(1, keepdim=True)
     return torch.where(outwards < 0, -normal, normal)
+
+
+def _centroids(graph: Graph, pos: Tensor) -> Tensor:
+    """The mean position `(3,)`; of a batch that of each node's graph, `(N, 3)`."""
+    if graph.parts is None:
+        return pos.mean(0)
+    batch, sizes = graph.parts.batch, graph.parts.sizes
+    return (pos.new_zeros(len(sizes), 3).index_add_(0, batch, pos) / sizes.clamp(min=1)[:, None])[batch]
 
 
 def _curvature_direction(offsets: Tensor, target: Tensor, normal: Tensor, otherwise: Tensor) -> Tensor:

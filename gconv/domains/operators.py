@@ -25,6 +25,7 @@ from torch import Tensor
 from gconv.domains.structure import Structure, constant
 
 if TYPE_CHECKING:
+    from gconv.domains.batch import Parts
     from gconv.domains.graph import Graph
 
 Normalization = Literal["sym", "rw"] | None
@@ -156,6 +157,35 @@ def laplacian_weights(graph: Graph, weight: Tensor, normalization: Normalization
     else:
         scaled = inverse_power(degree, -1.0)[source] * weight
     return structure, torch.cat([-scaled, torch.ones_like(degree)])
+
+
+def largest_of(values: Tensor, nodes: Tensor, parts: Parts | None) -> Tensor:
+    """The largest of values at nodes, `()`; of a batch, for each node that of its graph, `(N,)`."""
+    if parts is None:
+        return values.max()
+    lowest = values.new_full((parts.count,), -torch.inf)
+    return lowest.scatter_reduce(0, parts.batch[nodes], values, "amax")[parts.batch]
+
+
+def chebyshev_weights(
+    structure: Structure, laplacian: Tensor, lambda_max: float | Tensor | None, parts: Parts | None
+) -> tuple[Tensor, Tensor]:
+    """2 / λmax, and the weights of 2 L / λmax - I, with the loops of L last; differentiable.
+
+    Args:
+        lambda_max: λmax, a number or one an entry of L; None for twice the largest entry of L.
+        parts: the graphs of a batch, each of which has a largest entry of its own.
+    """
+    bound = lambda_max
+    if bound is None:
+        bound = 2.0 * largest_of(laplacian, structure.target, parts)
+        bound = bound if parts is None else bound[structure.target]
+    bound = torch.as_tensor(bound, dtype=laplacian.dtype, device=laplacian.device)
+    # Without edges λmax is 0 and L vanishes: what is left is -I.
+    scale = torch.where(bound > 0, 2.0 / torch.where(bound > 0, bound, torch.ones_like(bound)), torch.zeros_like(bound))
+    num_nodes = structure.num_targets
+    minus = torch.cat([laplacian.new_zeros(laplacian.numel() - num_nodes), laplacian.new_ones(num_nodes)])
+    return scale, laplacian * scale - minus
 
 
 def gcn_weights(graph: Graph, weight: Tensor, improved: bool, add_self_loops: bool) -> tuple[Structure, Tensor]:

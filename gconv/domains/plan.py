@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from gconv.domains.batch_basis import BatchBasis
 from gconv.domains.mirror import MirrorBasis
 from gconv.domains.operators import (
     Normalization,
     Operator,
+    chebyshev_weights,
     edge_weights,
     gcn_weights,
     inverse_power,
@@ -132,7 +134,7 @@ class Plan:
         if attributes is None or attributes.requires_grad:
             return None
         structure = self._graph.structure
-        return self.keep("edge kinds", lambda: _kinds(structure, attributes.reshape(len(attributes), -1)))
+        return self.keep("edge kinds", lambda: _kinds(structure, attributes[:, None].flatten(1)))
 
     def lambda_max(self, normalization: Normalization = None) -> float:
         """The largest eigenvalue of the (symmetrised) Laplacian, to seven digits; 2 bounds it where normalised."""
@@ -158,13 +160,13 @@ class Plan:
         return float(eigsh(matrix, k=1, which="LA", return_eigenvectors=False, v0=start, tol=1e-7)[0])  # pyright: ignore[reportArgumentType]
 
     def chebyshev(self, normalization: Normalization, lambda_max: float | None) -> Operator:
-        """2 L / λmax - I. λmax None: twice the largest entry of L, PyG's rule, which is 2 for 'sym'."""
+        """2 L / λmax - I. λmax None: twice the largest entry of (each graph's) L, PyG's rule, which is 2 for 'sym'."""
         check_normalization(normalization)
         return self.keep(("chebyshev", normalization, lambda_max), lambda: self._chebyshev(normalization, lambda_max))
 
     def _chebyshev(self, normalization: Normalization, lambda_max: float | None) -> Operator:
         lap = self.laplacian(normalization)
-        scale, weight = chebyshev_weights(lap.weight, lap.structure.num_targets, lambda_max)
+        scale, weight = chebyshev_weights(lap.structure, lap.weight, lambda_max, self._graph.parts)
         stencil = lap.stencil
         if stencil is not None:
             assert stencil.diagonal is not None
@@ -197,7 +199,7 @@ class Plan:
     def fourier(self, normalization: Normalization = None) -> FourierBasis:
         """The eigenbasis of the Laplacian: analytic on a 4-neighbour grid, else by scipy's symmetric solver.
 
-        On other open grids even and odd parts are solved by themselves.
+        On other open grids even and odd parts are solved by themselves, and so are the graphs of a batch.
 
         Raises:
             ValueError: if the Laplacian is not symmetric (directed edges, 'rw').
@@ -220,6 +222,8 @@ class Plan:
                 f"{operator.name} of {graph!r} is not symmetric, so it has no orthonormal Fourier basis; make the "
                 "edges undirected, and take normalization None or 'sym'"
             )
+        if graph.parts is not None:
+            return BatchBasis.of(graph.parts, operator)
         DenseBasis.check(graph.num_nodes)
         mirrored = None
         if graph.grid is not None and not graph.grid.periodic:
@@ -283,15 +287,3 @@ def _kinds(structure: Structure, attributes: torch.Tensor) -> Kinds | None:
         return None
     count = len(found)
     return Kinds(found, structure.by_kind(kinds, count), structure.flipped.by_kind(kinds, count))
-
-
-def chebyshev_weights(
-    laplacian: torch.Tensor, num_nodes: int, lambda_max: float | torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """2 / λmax, and the weights of 2 L / λmax - I, with the loops of L last; differentiable."""
-    bound = 2.0 * laplacian.max() if lambda_max is None else lambda_max
-    bound = torch.as_tensor(bound, dtype=laplacian.dtype, device=laplacian.device)
-    # Without edges λmax is 0 and L vanishes: what is left is -I.
-    scale = torch.where(bound > 0, 2.0 / torch.where(bound > 0, bound, torch.ones_like(bound)), torch.zeros_like(bound))
-    minus = torch.cat([laplacian.new_zeros(laplacian.numel() - num_nodes), laplacian.new_ones(num_nodes)])
-    return scale, laplacian * scale - minus

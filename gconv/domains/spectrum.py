@@ -87,20 +87,22 @@ class DenseBasis(FourierBasis):
                 "basis is a fast transform"
             )
 
-    def _matrix(self, dtype: torch.dtype) -> Tensor:
-        if dtype in self._kept:
-            return self._kept[dtype]
-        with torch.inference_mode(False):
-            matrix = next(iter(self._kept.values())).to(dtype)
-        if not torch.compiler.is_compiling():
-            self._kept[dtype] = matrix
-        return matrix
-
     def transform(self, x: Tensor) -> Tensor:
-        return _on_nodes(self._matrix(x.dtype).t(), x)
+        return _on_nodes(kept_in(self._kept, x.dtype).t(), x)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
-        return _on_nodes(self._matrix(spectrum.dtype), spectrum)
+        return _on_nodes(kept_in(self._kept, spectrum.dtype), spectrum)
+
+
+def kept_in(kept: dict[torch.dtype, Tensor], dtype: torch.dtype) -> Tensor:
+    """A basis' matrix in a dtype, of those kept, to which it is added; the first is the exact one."""
+    if dtype in kept:
+        return kept[dtype]
+    with torch.inference_mode(False):
+        matrix = next(iter(kept.values())).to(dtype)
+    if not torch.compiler.is_compiling():
+        kept[dtype] = matrix
+    return matrix
 
 
 def _on_nodes(matrix: Tensor, x: Tensor) -> Tensor:

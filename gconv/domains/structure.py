@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from gconv.domains.blocks import at_once
 
@@ -37,6 +38,11 @@ def constant(build: Callable[P, T]) -> Callable[P, T]:
     return plain
 
 
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` runs ('grad', 'jvp', 'vmap' or another), which no compiler traces."""
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """A sparse matrix in compressed rows, without its values: row r gathers `index[offsets[r]:offsets[r + 1]]`.
@@ -52,27 +58,37 @@ class Rows:
     block: int
 
     @classmethod
-    def build(cls, rows: Tensor, columns: Tensor, counts: Tensor, num_columns: int) -> Rows:
-        """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run.
-
-        `counts` says how many edges a row has. Edges often come sorted, by target or by source: one look tells.
-        """
-        entries, num_rows = rows.numel(), counts.numel()
+    def build(cls, rows: Tensor, columns: Tensor, num_rows: int, num_columns: int) -> Rows:
+        """Sort edges by row; equal rows keep the edges' order, so sums are the same from run to run."""
+        entries = rows.numel()
         together = at_once(_BLOCK_ENTRIES, rows.device) // max(entries, num_rows, 1)
         block = max(1, min(at_once(_BLOCK_SIGNALS, rows.device), together))
         fits = block * max(num_columns, num_rows, entries + 1) < torch.iinfo(torch.int32).max
         kind = torch.int32 if fits else torch.int64  # half the bytes, also while sorting
-        rows, columns = rows.to(kind), columns.to(kind)
-        if bool((rows[1:] >= rows[:-1]).all()):
-            order = torch.arange(entries, device=rows.device)
-        else:
-            order = torch.argsort(rows, stable=True)
-            columns = columns.index_select(0, order)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(kind)
+        order, offsets = _by_row(rows.to(kind), num_rows)
         signal = torch.arange(block, dtype=kind, device=rows.device)[:, None]
-        index = (columns + signal * num_columns).flatten()
+        index = (columns.to(kind)[order] + signal * num_columns).flatten()
+        offsets = offsets.to(kind)
         starts = torch.cat([(offsets[:-1] + signal * entries).flatten(), offsets[-1:] * block])
         return cls(order, index, starts, num_rows, num_columns, block)
+
+
+def _by_row(rows: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """The edges' order by row, stable, and where each row begins, `(num_rows + 1,)`.
+
+    On a CPU by counting, as scipy does from rows to columns of a table with one entry an edge.
+    """
+    if rows.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed():
+        order = torch.argsort(rows, stable=True)
+        counts = torch.bincount(rows, minlength=num_rows)
+        return order, torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    entries = rows.numel()
+    starts = np.arange(entries + 1, dtype=np.int64 if rows.dtype == torch.int64 else np.int32)
+    table = csr_array((np.ones(entries, dtype=np.bool_), rows.numpy(), starts), shape=(entries, num_rows)).tocsc()
+    return torch.from_numpy(table.indices).long(), torch.from_numpy(table.indptr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +109,13 @@ class Structure:
     @constant
     def rows(self) -> Rows:
         """Targets gather from sources."""
-        return Rows.build(self.target, self.source, self.in_degree, self.num_sources)
+        return Rows.build(self.target, self.source, self.num_targets, self.num_sources)
 
     @cached_property
     @constant
     def columns(self) -> Rows:
         """Sources gather from targets: the transposed matrix, for backward."""
-        counts = torch.bincount(self.source, minlength=self.num_sources)
-        return Rows.build(self.source, self.target, counts, self.num_targets)
+        return Rows.build(self.source, self.target, self.num_sources, self.num_targets)
 
     @cached_property
     @constant
@@ -196,6 +211,25 @@ class Structure:
                     )
                 )
         return pieces
+
+    @cached_property
+    @constant
+    def table(self) -> tuple[Tensor, Tensor, list[int]]:
+        """All pieces after each other: their targets, the neighbours of each, and (targets, degree) again and again.
+
+        Raises:
+            RuntimeError: if it would have to be built while a compiler traces.
+        """
+        if torch.compiler.is_compiling():
+            raise RuntimeError(
+                "the neighbours of these edges are not sorted by degree yet; call the layer once before compiling or "
+                "exporting it, or wrap the model in bind(model, graph), which does"
+            )
+        nothing = self.source.new_zeros(0)
+        targets = torch.cat([nothing, *(piece.rows.source for piece in self.by_degree)])
+        near = torch.cat([nothing, *(piece.slots.source for piece in self.by_degree)])
+        sizes = [size for piece in self.by_degree for size in (piece.rows.source.numel(), piece.degree)]
+        return targets, near, sizes
 
     @cached_property
     @constant

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Normalization
+from gconv.domains.operators import Normalization, largest_of
 from gconv.functional.forms import forced_form, pick
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse
@@ -49,16 +49,26 @@ def by_eigenbasis(
     """The same filter on the Fourier basis."""
     count, _, _ = coefficients.shape
     basis = graph.plan.fourier(normalization)
+    # Under autocast a signal may come in half precision, and the coefficients do not.
+    dtype = coefficients.dtype if torch.is_autocast_enabled(x.device.type) else x.dtype
 
     def response() -> Tensor:
-        bound = lambda_max
-        if bound is None:
-            bound = 2.0 * float(graph.plan.laplacian(normalization).weight.max())
-        scaled = 2 * basis.eigenvalues / bound - 1 if bound > 0 else -torch.ones_like(basis.eigenvalues)
-        return chebyshev_values(scaled, count).to(x.dtype)
+        bound = (
+            2.0 * _largest_entry(graph, normalization)
+            if lambda_max is None
+            else basis.eigenvalues.new_tensor(lambda_max)
+        )
+        scaled = torch.where(bound > 0, 2 * basis.eigenvalues / bound - 1, -1.0)
+        return chebyshev_values(scaled, count).to(dtype)
 
-    values = graph.plan.keep(("chebyshev values", normalization, lambda_max, count, x.dtype), response)
+    values = graph.plan.keep(("chebyshev values", normalization, lambda_max, count, dtype), response)
     return spectral_filter(x, graph, normalization, torch.tensordot(values, coefficients, dims=1))
+
+
+def _largest_entry(graph: Graph, normalization: Normalization) -> Tensor:
+    """The largest entry of L, `()`; of a batch, at each frequency that of its graph, `(N,)`."""
+    laplacian = graph.plan.laplacian(normalization)
+    return largest_of(laplacian.weight, laplacian.structure.target, graph.parts)
 
 
 def spectral_filter(x: Tensor, graph: Graph, normalization: Normalization, response: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from gconv.domains.structure import is_transformed
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -24,7 +25,7 @@ def _is_watched(given: tuple[Any, ...]) -> bool:
     """Whether somebody must see the operator: a compiler, a mode, a transform, a tensor of another class."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return True
-    if _get_current_dispatch_mode() is not None or peek_interpreter_stack() is not None:
+    if _get_current_dispatch_mode() is not None or is_transformed():
         return True
     return any(isinstance(value, Tensor) and type(value) not in _PLAIN for value in given)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gconv.domains.structure import Piece, Structure
+from gconv.domains.structure import Piece, Structure, is_transformed
 from gconv.functional.explicit import differentiable
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import acts_by_rows, is_a_function
@@ -55,7 +55,7 @@ def check_reduction(layer: str, aggr: object) -> None:
     Raises:
         ValueError: naming the choices.
     """
-    if aggr not in REDUCTIONS:
+    if not isinstance(aggr, str) or aggr not in REDUCTIONS:
         raise ValueError(f"{layer}: aggr is one of {', '.join(map(repr, REDUCTIONS))}; got {aggr!r}")
 
 
@@ -127,7 +127,8 @@ def edgewise(
         nothing = _through(network, join(own[:, :0, None], near[:, :0, None]))
         return nothing.sum((1, 2))[:, None].repeat(1, structure.num_targets, 1)
     traced = torch.compiler.is_compiling()
-    anew = torch.is_grad_enabled() and not traced and all(is_a_function(part) for part in network)
+    anew = torch.is_grad_enabled() and not traced and not is_transformed()
+    anew = anew and all(is_a_function(part) for part in network)
     whole = None if traced else nn.Sequential(*network)
     held = dict(whole.named_parameters()) if anew and whole is not None else {}
     names, parameters = list(held), list(held.values())

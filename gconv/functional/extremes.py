@@ -32,8 +32,6 @@ from gconv.functional.propagate import propagate
 _WIDE = 512
 _PIECE_NUMBERS = 1 << 18
 
-Table = tuple[Tensor, Tensor, list[int]]
-
 
 def _groups(signals: int, channels: int) -> Iterator[slice]:
     """The signals that lie side by side."""
@@ -226,17 +224,17 @@ _select.register_autograd(_spread_back, setup_context=_linear_setup)
 
 def extreme(
     x: Tensor,
-    graph: Graph,
-    structure: Structure | None = None,
+    graph: Graph | Structure,
     *,
     largest: bool = True,
     form: str | None = None,
+    choices: dict[str, str] | None = None,
 ) -> Tensor:
     """y of the module's docstring, or the smallest.
 
     Args:
-        x: `(..., N, C)`. structure: the edges, where they are not the graph's own but lead from sources to other
-            targets; `graph` keeps the plan. largest: the largest; else the smallest.
+        x: `(..., N, C)`. graph: the edges, also as a structure, whose choice is noted in `choices`.
+        largest: the largest; else the smallest.
         form: 'gather', 'portable' (plain torch operations), or None for the engine's choice.
 
     Raises:
@@ -246,37 +244,20 @@ def extreme(
     >>> extreme(torch.tensor([[3.0], [5.0], [4.0]]), graph).flatten()
     tensor([5., 0., 5.])
     """
-    between, structure = structure is not None, graph.structure if structure is None else structure
+    structure, choices = (graph.structure, graph.plan.choices) if isinstance(graph, Graph) else (graph, choices)
     if x.dim() < 2 or x.shape[-2] != structure.num_sources:
         raise ValueError(f"x has shape (..., {structure.num_sources}, channels) on this graph, got {tuple(x.shape)}")
     signals = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
     name = "largest" if largest else "smallest"
     what = f"{name} of {x.shape[-1]} channels"
-    chosen = pick(form, ("gather", "portable"), "gather", "sorted rows, nothing stored", graph.plan.choices, what)
+    chosen = pick(form, ("gather", "portable"), "gather", "sorted rows, nothing stored", choices, what)
     if chosen == "portable":
         out = _portable(signals, structure, largest)
     elif not signals.numel():
         out = propagate(signals, structure)
     else:
-        key = "neighbours by degree" + ", from sources to targets" * between
-        rows, columns = graph.plan.keep(key, lambda: _tables(structure))
-        out = _row_extreme(signals, largest, structure.num_targets, *rows, *columns)
+        out = _row_extreme(signals, largest, structure.num_targets, *structure.table, *structure.flipped.table)
     return out.reshape(*x.shape[:-2], *out.shape[-2:])
-
-
-def _tables(structure: Structure) -> tuple[Table, Table]:
-    """Both ways: rows of equally many edges together, the neighbours of each, and (rows, degree) again and again."""
-    sides = structure.by_degree, structure.flipped.by_degree
-    nothing = structure.source.new_zeros(0)
-    rows, columns = (
-        (
-            torch.cat([nothing, *(piece.rows.source for piece in side)]),
-            torch.cat([nothing, *(piece.slots.source for piece in side)]),
-            [size for piece in side for size in (piece.rows.source.numel(), piece.degree)],
-        )
-        for side in sides
-    )
-    return rows, columns
 
 
 def _portable(x: Tensor, structure: Structure, largest: bool) -> Tensor:

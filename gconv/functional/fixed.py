@@ -34,11 +34,12 @@ def check_polar(layer: str, polar: Tensor) -> None:
     """Refuse what are no polar coordinates.
 
     Raises:
-        ValueError: naming the first edge whose distance is negative.
+        ValueError: naming the first edge whose distance is negative, or that has no finite coordinates.
     """
-    if bool((polar[:, 0] < 0).any()):
-        edge = int((polar[:, 0] < 0).nonzero()[0])
+    wrong = ~((polar[:, 0] >= 0) & polar.isfinite().all(1))
+    if bool(wrong.any()):
+        edge = int(wrong.nonzero()[0])
         raise ValueError(
-            f"{layer}: edge_attr holds a distance and an angle (ρ, θ) an edge, and ρ >= 0; edge {edge} has "
+            f"{layer}: edge_attr holds a distance and an angle (ρ, θ) an edge, finite, and ρ >= 0; edge {edge} has "
             f"{polar[edge].tolist()}; make them with gconv.polar(graph), or pass coordinates='cartesian' for offsets"
         )

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from gconv.domains.structure import is_transformed
+
 FORMS = (
     "gather",
     "stencil",
@@ -26,7 +28,7 @@ DEFAULTS = {
     "cpu": {"sum": "gather", "filter": "fused", "attention": "fused"},
     "cuda": {"sum": "gather", "filter": "fused", "attention": "fused"},
 }
-# Forms whose operators other programs do not know.
+# Forms whose operators other programs, and the transforms of `torch.func`, do not know.
 _OWN = ("gather", "fused", "sparse", "triton")
 # What a form needs that may be mended.
 _MISSING = {"triton": "; 'triton' needs Triton, and signals on a GPU or TRITON_INTERPRET=1 before gconv is imported"}
@@ -82,6 +84,17 @@ def check_form(name: str) -> None:
         raise ValueError(f"unknown form {name!r}: there are {', '.join(FORMS)}")
 
 
+def plain_operations() -> str:
+    """Why all must run in plain torch operations, if it must; else nothing.
+
+    >>> torch.func.vmap(lambda x: x + len(plain_operations()))(torch.zeros(1)) > 0
+    tensor([True])
+    """
+    if torch.compiler.is_exporting():
+        return "what is exported may go where custom operators are unknown"
+    return "the transforms of torch.func do not know custom operators" if is_transformed() else ""
+
+
 def pick(
     form: str | None,
     able: tuple[str, ...],
@@ -105,8 +118,8 @@ def pick(
         chosen, why = form, "asked for"
     elif _forced in able:
         chosen, why = str(_forced), "forced"
-    elif torch.compiler.is_exporting() and "portable" in able and choice in _OWN:
-        chosen, why = "portable", "what is exported may go where custom operators are unknown"
+    elif choice in _OWN and "portable" in able and (asked := plain_operations()):
+        chosen, why = "portable", asked
     else:
         chosen = choice
     if choices is not None and not torch.compiler.is_compiling():

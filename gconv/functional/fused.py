@@ -26,9 +26,18 @@ _BLOCK_NUMBERS = 1 << 19
 class Sums:
     """A on a few signals, as rows of one table: signal after signal, or side by side where they are narrow."""
 
-    def __init__(self, values: Tensor, index: Tensor, offsets: Tensor, nodes: int, most: int, beside: bool) -> None:
-        """`most`: how many signals there are in the largest block."""
-        self.nodes, self.beside, self.count = nodes, beside, most
+    def __init__(
+        self,
+        values: Tensor,
+        index: Tensor,
+        offsets: Tensor,
+        nodes: int,
+        most: int,
+        beside: bool,
+        own: Tensor | None = None,
+    ) -> None:
+        """`most`: how many signals there are in the largest block. `own`: how often each node counts itself besides."""
+        self.nodes, self.own, self.beside, self.count = nodes, own, beside, most
         self._entries, self._index, self._offsets = values.numel(), index, offsets
         self._values = values if beside or most == 1 else values.repeat(most)
 
@@ -42,7 +51,8 @@ class Sums:
         rows = table.view(self.nodes, self.count * width) if self.beside else table
         entries = copies * self._entries
         index, offsets = self._index[:entries], self._offsets[: copies * self.nodes + 1]
-        return bags(rows, index, offsets, self._values[:entries]).view(-1, width)
+        sums = bags(rows, index, offsets, self._values[:entries]).view(-1, width)
+        return sums if self.own is None else sums.addcmul_(table, self.own)
 
     def enter(self, signals: Tensor) -> Tensor:
         """Signals `(b, N, C)` as a table `(b · N, C)`."""
@@ -72,6 +82,7 @@ def _polynomial(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    own: Tensor | None,
     first: int,
     chebyshev: bool,
     values: Tensor,
@@ -88,7 +99,7 @@ def _polynomial(
     out = x.new_empty(signals, nodes, cout)
     x = x.contiguous()
     parts, beside = in_blocks(x, max(cin, cout), min(cin, cout), copies)
-    sums = Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    sums = Sums(values, index, offsets, nodes, parts[0].stop, beside, own)
     for part in parts:
         apply = sums.of(part.stop - part.start)
         table, y = apply.enter(x[part]), apply.room(out[part])
@@ -117,6 +128,7 @@ def _polynomial_backward(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
+    own: Tensor | None,
     need_x: bool,
     need_weight: bool,
     need_bias: bool,
@@ -142,8 +154,8 @@ def _polynomial_backward(
     by_grad = cout <= cin * (need_x + need_weight)
     width = cout if by_grad else cin
     parts, beside = in_blocks(x, max(cin, cout), width, min(copies, copies_back))
-    sums = Sums(values_back, index_back, offsets_back, nodes, parts[0].stop, beside)
-    again = None if by_grad else Sums(values, index, offsets, nodes, parts[0].stop, beside)
+    sums = Sums(values_back, index_back, offsets_back, nodes, parts[0].stop, beside, own)
+    again = None if by_grad else Sums(values, index, offsets, nodes, parts[0].stop, beside, own)
     for part in parts:
         together = part.stop - part.start
         back = sums.of(together)
@@ -169,7 +181,7 @@ def _polynomial_backward(
 
 
 @_polynomial_backward.register_fake
-def _(grad, x, weight, need_x, need_weight, need_bias, *_) -> tuple[Tensor, Tensor, Tensor]:
+def _(grad, x, weight, own, need_x, need_weight, need_bias, *_) -> tuple[Tensor, Tensor, Tensor]:
     return (
         x.new_empty(x.shape if need_x else 0),
         weight.new_empty(weight.shape if need_weight else 0),
@@ -178,13 +190,13 @@ def _(grad, x, weight, need_x, need_weight, need_bias, *_) -> tuple[Tensor, Tens
 
 
 def _setup(ctx, inputs, output) -> None:
-    x, weight, bias, first, chebyshev, values, index, offsets, copies, *back, copies_back = inputs
-    ctx.save_for_backward(x, weight, values, index, offsets, *back)
+    x, weight, bias, own, first, chebyshev, values, index, offsets, copies, *back, copies_back = inputs
+    ctx.save_for_backward(x, weight, own, values, index, offsets, *back)
     ctx.settings = first, chebyshev, copies, copies_back, bias is not None
 
 
 def _backward(ctx, grad: Tensor):
-    x, weight, values, index, offsets, values_back, index_back, offsets_back = ctx.saved_tensors
+    x, weight, own, values, index, offsets, values_back, index_back, offsets_back = ctx.saved_tensors
     first, chebyshev, copies, copies_back, biased = ctx.settings
     need_x, need_weight, need_bias = (
         ctx.needs_input_grad[0],
@@ -195,11 +207,11 @@ def _backward(ctx, grad: Tensor):
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
 
         def apply(signals: Tensor) -> Tensor:
-            nodes = x.shape[1]
-            return _row_gather(
-                signals, values_back, values, index_back, offsets_back, nodes, copies_back, index, offsets, copies,
+            sums = _row_gather(
+                signals, values_back, values, index_back, offsets_back, x.shape[1], copies_back, index, offsets, copies,
                 values.numel(), None, None,
             )  # fmt: skip
+            return sums if own is None else torch.addcmul(sums, signals, own)
 
         z = torch.stack(list(terms(apply, grad, weight.shape[0], first, chebyshev)))
         found = (
@@ -209,21 +221,27 @@ def _backward(ctx, grad: Tensor):
         )
     else:
         needs = need_x, need_weight, need_bias
-        given = _polynomial_backward(grad, x, weight, *needs, first, chebyshev, *forth, *back)
+        given = _polynomial_backward(grad, x, weight, own, *needs, first, chebyshev, *forth, *back)
         found = tuple(g if need else None for g, need in zip(given, needs, strict=True))
-    return *found, *[None] * 10
+    return *found, *[None] * 11
 
 
 _polynomial.register_autograd(_backward, setup_context=_setup)
 
 
 def fused_filter(
-    x: Tensor, operator: Operator, weight: Tensor, bias: Tensor | None, first: int, chebyshev: bool
+    x: Tensor,
+    operator: Operator,
+    weight: Tensor,
+    bias: Tensor | None,
+    own: Tensor | None,
+    first: int,
+    chebyshev: bool,
 ) -> Tensor:
-    """Σ_k P_k(A) x W_k + b for `x` `(S, N, C_in)`, `weight` `(K, C_in, C_out)`: `(S, N, C_out)`."""
+    """Σ_k P_k(A + own I) x W_k + b for `x` `(S, N, C_in)`, `weight` `(K, C_in, C_out)`: `(S, N, C_out)`."""
     structure, (values, values_back) = operator.structure, operator.values(x.dtype)
     rows, columns = structure.rows, structure.columns
     return _polynomial(
-        x, weight, bias, first, chebyshev, values, rows.index, rows.offsets, rows.block,
+        x, weight, bias, own, first, chebyshev, values, rows.index, rows.offsets, rows.block,
         values_back, columns.index, columns.offsets, columns.block,
     )  # fmt: skip

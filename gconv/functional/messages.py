@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gconv.domains.blocks import at_once
-from gconv.domains.structure import Structure
+from gconv.domains.structure import Structure, is_transformed
 from gconv.functional.edgewise import edgewise, of_neighbour
 from gconv.functional.propagate import propagate
 
@@ -80,7 +80,7 @@ def a_few_at_once(
     Args:
         own: `(S, ...)` or None. near: `(S, ...)`. numbers: how many of them a signal makes on its way.
     """
-    if torch.compiler.is_compiling() or near.shape[0] <= 1 or not numbers:
+    if torch.compiler.is_compiling() or is_transformed() or near.shape[0] <= 1 or not numbers:
         return run(own, near)
     count = max(1, at_once(_BLOCK_NUMBERS, near.device) // numbers)
     parts = [None] * near.shape[0] if own is None else own.split(count)

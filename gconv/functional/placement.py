@@ -66,7 +66,7 @@ class Placement:
         if self.assignment not in ASSIGNMENTS:
             raise ValueError(f"assignment is one of {', '.join(map(repr, ASSIGNMENTS))}; got {self.assignment!r}")
         for name, value in (("spacing", self.spacing), ("sigma", self.sigma)):
-            if not value > 0:
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"{name} takes a positive number, got {value!r}")
 
     @property

@@ -19,7 +19,7 @@ from gconv.functional.forms import pick
 from gconv.functional.fused import fused_filter
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import choice_of, propagate
-from gconv.functional.terms import clenshaw, terms
+from gconv.functional.terms import Apply, clenshaw, terms
 
 
 def polynomial(
@@ -29,6 +29,7 @@ def polynomial(
     bias: Tensor | None = None,
     *,
     edge_weight: Tensor | None = None,
+    own: Tensor | None = None,
     first: int = 0,
     chebyshev: bool = False,
     form: str | None = None,
@@ -38,9 +39,10 @@ def polynomial(
     Args:
         x: `(..., N, C_in)`, or sparse `(N, C_in)`.
         operator: A; or a structure, with its `edge_weight` `(E,)`, which may be learned (None: ones).
+        own: a number `(1,)` that is not learned, for the filter of A + own I; None for that of A.
         weight: W, `(K, C_in, C_out)`. bias: b, `(C_out,)` or None.
         first: the lowest power. chebyshev: Chebyshev polynomials instead of powers (`first` is 0 then).
-        form: 'fused', or its steps as 'gather', 'stencil', 'dense' or 'portable'; None for the engine's choice.
+        form: 'fused', or its steps in a form of `propagate`; None for the engine's choice.
 
     Returns:
         `(..., N, C_out)`.
@@ -53,10 +55,10 @@ def polynomial(
     torch.Size([2, 16, 5])
     """
     if is_sparse(x):
-        return _of_sparse(x, operator, weight, bias, edge_weight, first, chebyshev, form)
+        return _of_sparse(x, operator, weight, bias, edge_weight, own, first, chebyshev, form)
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as the dense product would
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    weight, bias, own = weight.to(x.dtype), *(None if part is None else part.to(x.dtype) for part in (bias, own))
     count, cin, cout = weight.shape
     chosen = None
     if isinstance(operator, Operator):
@@ -65,12 +67,8 @@ def polynomial(
         chosen = pick(form, ("fused", *able), choice, why, operator.choices, what)
         if chosen == "fused" and x.numel() and cout:
             signals = x.reshape(-1, *x.shape[-2:])
-            return fused_filter(signals, operator, weight, bias, first, chebyshev).reshape(*x.shape[:-1], cout)
-    step = "gather" if chosen == "fused" else chosen or form
-
-    def apply(signals: Tensor) -> Tensor:
-        return propagate(signals, operator, edge_weight, form=step)
-
+            return fused_filter(signals, operator, weight, bias, own, first, chebyshev).reshape(*x.shape[:-1], cout)
+    apply = _applied(operator, edge_weight, own, "gather" if chosen == "fused" else chosen or form)
     if cin <= cout:
         found = list(terms(apply, x, count, first, chebyshev))
         out = torch.cat(found, -1) @ weight.flatten(0, 1)
@@ -85,6 +83,7 @@ def _of_sparse(
     weight: Tensor,
     bias: Tensor | None,
     edge_weight: Tensor | None,
+    own: Tensor | None,
     first: int,
     chebyshev: bool,
     form: str | None,
@@ -92,9 +91,16 @@ def _of_sparse(
     """Products first, all in one pass over the signal's entries; then Clenshaw's rule."""
     count, cin, cout = weight.shape
     products = product(x, weight.permute(0, 2, 1).reshape(count * cout, cin)).unflatten(-1, (count, cout))
-    step = None if form == "fused" else form
-    out = clenshaw(
-        lambda signal: propagate(signal, operator, edge_weight, form=step),
-        lambda k: products[:, k], count, first, chebyshev,
-    )  # fmt: skip
+    apply = _applied(operator, edge_weight, own, None if form == "fused" else form)
+    out = clenshaw(apply, lambda k: products[:, k], count, first, chebyshev)
     return out if bias is None else out + bias
+
+
+def _applied(operator: Operator | Structure, edge_weight: Tensor | None, own: Tensor | None, form: str | None) -> Apply:
+    """A + own I on signals."""
+
+    def apply(signals: Tensor) -> Tensor:
+        sums = propagate(signals, operator, edge_weight, form=form)
+        return sums if own is None else torch.addcmul(sums, signals, own)
+
+    return apply

@@ -18,6 +18,7 @@ from torch import Tensor
 from gconv.domains.blocks import at_once
 from gconv.functional.custom import operator
 from gconv.functional.explicit import differentiable
+from gconv.functional.forms import plain_operations
 
 # Numbers of `found` that are worked on at once: they and what is made of them fit into the cache (on a GPU: `at_once`).
 _BLOCK_NUMBERS = 1 << 18
@@ -98,6 +99,5 @@ def next_state(arrived: Tensor, own: Tensor, state: Tensor) -> Tensor:
     tensor([[0.5000]])
     """
     arrived, own, before = (table.flatten(0, -2) for table in (arrived, own, state))
-    # What is exported may go where custom operators are unknown.
-    found = _steps if torch.compiler.is_exporting() else _state
+    found = _steps if plain_operations() else _state
     return found(arrived, own, before).view_as(state)

@@ -19,6 +19,7 @@ from gconv.domains.batch import Parts
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional import propagate
+from gconv.functional.extremes import extreme
 from gconv.functional.segments import part_max, part_mean
 
 
@@ -51,15 +52,12 @@ def _pairs(edges: Tensor, num_nodes: int) -> Any:
 
 def largest_near(x: Tensor, graph: Graph, steps: int) -> Tensor:
     """The largest value among the near nodes; equal ones share the gradient."""
-    pairs = near(graph, steps)
-    messages = x[:, pairs.source]
-    where = pairs.target[:, None].expand_as(messages[0]).expand_as(messages)
-    return torch.full_like(x, -torch.inf).scatter_reduce(1, where, messages, "amax")
+    return extreme(x, near(graph, steps), choices=graph.plan.choices)
 
 
 def smallest_near(x: Tensor, graph: Graph, steps: int) -> Tensor:
     """The smallest value among the near nodes."""
-    return -largest_near(-x, graph, steps)
+    return extreme(x, near(graph, steps), largest=False, choices=graph.plan.choices)
 
 
 def mean_near(x: Tensor, graph: Graph, steps: int) -> Tensor:

@@ -14,7 +14,7 @@ Reference: Wang, Sun, Liu, Sarma, Bronstein and Solomon, Dynamic graph CNN for l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,9 @@ from gconv.domains.batch import Parts
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.differences import differences
-from gconv.functional.edgewise import REDUCTIONS, Reduction, check_reduction
+from gconv.functional.edgewise import REDUCTIONS, Reduction
 from gconv.functional.neighbours import nearest
+from gconv.inherited import SOURCE_TO_TARGET, Inherited
 from gconv.layer import GraphLayer
 from gconv.pairs import Signals, check_pair, is_pair
 from gconv.parts import Batch, is_vector, maybe_parts_of, parts_of_vector
@@ -40,6 +41,7 @@ class DynamicEdgeConv(GraphLayer):
         k: the number of neighbours, the node itself among them.
         aggr: 'max', 'min', 'mean' or 'add' over the neighbours.
         num_workers: taken for PyG's sake.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.
@@ -54,15 +56,17 @@ class DynamicEdgeConv(GraphLayer):
     equation = "x'_i = max h(x_i ‖ x_j - x_i) over the k nearest j in feature space"
     cost = "N² · C_in + N · linear ends of h + N · k · (rest of h + width), width of what is summed"
     reference = "Wang et al. (2019), section 3.2"
+    flows = (SOURCE_TO_TARGET,)  # as in PyG: neighbours are found for the targets
 
-    def __init__(self, nn: nn.Module, k: int, aggr: Reduction = "max", num_workers: int = 1) -> None:
-        super().__init__()
+    def __init__(
+        self, nn: nn.Module, k: int, aggr: Reduction = "max", num_workers: int = 1, **kwargs: Unpack[Inherited]
+    ) -> None:
+        super().__init__(**kwargs)
         check_module("DynamicEdgeConv", nn)
-        check_reduction("DynamicEdgeConv", aggr)
+        self.reduce_by(aggr)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"DynamicEdgeConv: k, the number of neighbours, is a whole number >= 1; got {k!r}")
         self.nn, self.k, self.num_workers = nn, k, num_workers
-        self.aggr: Reduction = aggr
         self.in_channels = channels_of(nn)
 
     def reset_parameters(self) -> None:
@@ -120,14 +124,14 @@ class DynamicEdgeConv(GraphLayer):
             if wanted is not None:
                 found = found.masked_fill(~wanted[..., None], 0).flatten(0, 1)
                 found = found.new_zeros(signals * count, found.shape[-1]).index_add(0, rows.flatten(), found)
-            return found.view(signals, count, -1)
+            return found.view(signals, count, found.shape[-1])
         ends = rows[..., None].expand_as(places)
         if there is not None and wanted is not None:
             there = there & wanted[..., None]
             ends, places = ends[there], places[there]
         structure = Structure(places.flatten(), ends.flatten(), near.shape[0] * near.shape[1], signals * count)
         out = differences(own.flatten(0, 1)[None], near.flatten(0, 1)[None], structure, self.nn, self.aggr)
-        return out.view(signals, count, -1)
+        return out.view(signals, count, out.shape[-1])
 
     def _traced(self, near: Tensor, own: Tensor, places: Tensor, rows: Tensor, there: Tensor | None) -> Tensor:
         """The same as plain torch operations, which a compiler takes: a message for every place, filled or not."""

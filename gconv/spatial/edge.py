@@ -15,13 +15,15 @@ Wang, Sun, Liu, Sarma, Bronstein and Solomon, Dynamic graph CNN for learning on 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
 from gconv.functional.differences import differences
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.rowwise import modules_of, split_first, split_last
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
 from gconv.work import Work, a_row, summed
@@ -34,6 +36,7 @@ class EdgeConv(GraphLayer):
     Args:
         nn: h, a module from `(..., 2 C_in)` to `(..., C_out)`.
         aggr: 'max', 'min', 'mean', 'add', 'median', 'std', 'var' or 'softmax' over the neighbours.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.
@@ -50,12 +53,11 @@ class EdgeConv(GraphLayer):
     cost = "N · linear ends of h + E · (rest of h + width), width of what is summed: none of a largest"
     reference = "Wang et al. (2019), equation 7"
 
-    def __init__(self, nn: nn.Module, aggr: Reduction = "max") -> None:
-        super().__init__()
+    def __init__(self, nn: nn.Module, aggr: Reduction = "max", **kwargs: Unpack[Inherited]) -> None:
+        super().__init__(**kwargs)
         check_module("EdgeConv", nn)
-        check_reduction("EdgeConv", aggr)
+        self.reduce_by(aggr)
         self.nn = nn
-        self.aggr: Reduction = aggr
         self.in_channels = channels_of(nn)
 
     def reset_parameters(self) -> None:

@@ -12,6 +12,8 @@ Boyer and Verbeek, FeaStNet: feature-steered graph convolutions for 3D shape ana
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.assignment import soft_assignment
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
 from gconv.spatial.heads import check_heads
@@ -33,6 +36,7 @@ class FeaStConv(GraphLayer):
         heads: H, the number of matrices.
         add_self_loops: a node is its own neighbour; loops that are there are replaced.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for a signal that does not fit.
@@ -46,11 +50,18 @@ class FeaStConv(GraphLayer):
     equation = "mean of Σₕ qₕ(xⱼ, x) Θₕ xⱼ + b, q a softmax over the heads"
     cost = "N · C_in · H · (C_out + 1) + (E + N) · H · C_out"
     reference = "Verma, Boyer and Verbeek (2018), equations 5 and 6"
+    aggregations = ("mean", "add", "sum")
 
     def __init__(
-        self, in_channels: int, out_channels: int, heads: int = 1, add_self_loops: bool = True, bias: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int = 1,
+        add_self_loops: bool = True,
+        bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width("FeaStConv", in_channels, out_channels)
         check_heads(heads, 0.0)
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -84,7 +95,8 @@ class FeaStConv(GraphLayer):
         projected = self.lin(source)
         projected = ends.table(projected, None).unflatten(-1, (self.heads, self.out_channels))
         near = ends.table(self.u(source), self.u(target) if ends.paired else None).to(projected.dtype)
-        weight = graph.plan.keep(("feast", self.add_self_loops, dtype), lambda: _mean(structure, dtype))
+        shares = _mean if self.aggr == "mean" else _ones
+        weight = graph.plan.keep(("feast", self.aggr, self.add_self_loops, dtype), lambda: shares(structure, dtype))
         out = soft_assignment(projected, near, self.c, weight, graph, ends.square(structure), form)
         out = ends.drop(ends.rows(out))
         return out if self.bias is None else out + self.bias
@@ -102,6 +114,10 @@ class FeaStConv(GraphLayer):
 def _mean(structure: Structure, dtype: torch.dtype) -> Tensor:
     """The weights with which a sum over the edges is a mean; nodes without edges have none."""
     return structure.in_degree.clamp(min=1).double().reciprocal()[structure.target].to(dtype)
+
+
+def _ones(structure: Structure, dtype: torch.dtype) -> Tensor:
+    return torch.ones(structure.num_edges, dtype=dtype, device=structure.target.device)
 
 
 def _uniform(weight: Tensor) -> None:

@@ -15,6 +15,8 @@ multiply-adds a signal. Reference: Veličković, Cucurull, Casanova, Romero, Li�
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +24,10 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.attention import attention
 from gconv.functional.product import product
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.spatial.heads import check_fill, check_heads, loops_and_features, with_heads_joined
 from gconv.work import Work, num_entries
 
 
@@ -44,6 +47,7 @@ class GATConv(GraphLayer):
             ('mean', 'add', 'min', 'max', 'mul').
         bias: add b.
         residual: add a linear map of x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing or of another width, or a signal that does not fit.
@@ -57,6 +61,7 @@ class GATConv(GraphLayer):
     equation = "Σ αⱼ Θ xⱼ over heads + b, α a softmax of leaky(aₛ·Θxⱼ + aₜ·Θx)"
     cost = "N · (C_in + 2) · H · C_out + (E + N) · H · C_out"
     reference = "Veličković et al. (2018), equations 1 to 6"
+    aggregations = ("add", "sum")
     takes_sparse = True
     of_target = frozenset({"lin_dst", "res"})
 
@@ -73,13 +78,15 @@ class GATConv(GraphLayer):
         fill_value: float | Tensor | str = "mean",
         bias: bool = True,
         residual: bool = False,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
+        check_fill(fill_value)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
-        self.edge_dim, self.fill_value = edge_dim, fill_value
+        self.edge_dim, self.fill_value, self.residual = edge_dim, fill_value, residual
         total = heads * out_channels
         two = isinstance(in_channels, tuple | list)
         self.lin = None if two else lazy.linear(source, total, bias=False)
@@ -97,8 +104,8 @@ class GATConv(GraphLayer):
 
     def reset_parameters(self) -> None:
         """Draw everything by Glorot's rule; b starts at zero."""
-        linears = self.lin, self.lin_src, self.lin_dst, self.lin_edge, self.res
-        lazy.draw(nn.init.xavier_uniform_, *linears, self.att_src, self.att_dst, self.att_edge)
+        lazy.draw(nn.init.xavier_uniform_, self.lin, self.lin_src, self.lin_dst, self.lin_edge, self.res)
+        lazy.draw(lazy.glorot, self.att_src, self.att_dst, self.att_edge)
         lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(

@@ -15,14 +15,17 @@ multiply-adds a step and signal. Reference: Li, Tarlow, Brockschmidt and Zemel, 
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.polynomial import polynomial
 from gconv.functional.recurrent import next_state
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends
 from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
@@ -38,6 +41,7 @@ class GatedGraphConv(GraphLayer):
         num_layers: the number of steps.
         aggr: 'add' (or 'sum'), 'mean', 'max', 'min' or another of `SAGEConv`'s over the neighbours.
         bias: biases in the recurrent cell.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, no number of steps, or a signal of more channels than `out_channels`.
@@ -52,14 +56,20 @@ class GatedGraphConv(GraphLayer):
     cost = "num_layers (E · C_out + 6 N · C_out²)"
     reference = "Li, Tarlow, Brockschmidt and Zemel (2016), equations 1 to 6"
 
-    def __init__(self, out_channels: int, num_layers: int, aggr: Reduction = "add", bias: bool = True) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        out_channels: int,
+        num_layers: int,
+        aggr: Reduction = "add",
+        bias: bool = True,
+        **kwargs: Unpack[Inherited],
+    ) -> None:
+        super().__init__(**kwargs)
         check_channels(1, out_channels)
-        check_reduction("GatedGraphConv", aggr)
+        self.reduce_by(aggr)
         if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 0:
             raise ValueError(f"num_layers, the number of steps, is a whole number >= 0; got {num_layers!r}")
         self.out_channels, self.num_layers = out_channels, num_layers
-        self.aggr: Reduction = aggr
         self.weight = nn.Parameter(torch.empty(num_layers, out_channels, out_channels))
         self.rnn = nn.GRUCell(out_channels, out_channels, bias=bias)
         self.reset_parameters()

@@ -13,6 +13,8 @@ multiply-adds a signal. Reference: Brody, Alon and Yahav, How attentive are grap
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,9 +22,10 @@ from torch import Tensor, nn
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.attention import dynamic_attention
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
-from gconv.spatial.heads import check_heads, loops_and_features, with_heads_joined
+from gconv.spatial.heads import check_fill, check_heads, loops_and_features, with_heads_joined
 from gconv.work import Work, num_entries
 
 
@@ -43,6 +46,7 @@ class GATv2Conv(GraphLayer):
         bias: add b, and a bias in Θ_s and Θ_t.
         share_weights: Θ_t is Θ_s.
         residual: add a linear map of x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing or of another width, or a signal that does not fit.
@@ -56,6 +60,7 @@ class GATv2Conv(GraphLayer):
     equation = "Σ αⱼ Θₛ xⱼ over heads + b, α a softmax of a·leaky(Θₛ xⱼ + Θₜ x)"
     cost = "2 N · C_in · H · C_out + 2 (E + N) · H · C_out"
     reference = "Brody, Alon and Yahav (2022), equation 7"
+    aggregations = ("add", "sum")
     of_target = frozenset({"lin_r", "res"})
 
     def __init__(
@@ -72,13 +77,16 @@ class GATv2Conv(GraphLayer):
         bias: bool = True,
         share_weights: bool = False,
         residual: bool = False,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
+        check_fill(fill_value)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
         self.negative_slope, self.dropout, self.add_self_loops = negative_slope, dropout, add_self_loops
         self.edge_dim, self.fill_value, self.share_weights = edge_dim, fill_value, share_weights
+        self.residual = residual
         total = heads * out_channels
         self.lin_l = lazy.linear(source, total, bias)
         self.lin_r = self.lin_l if share_weights else lazy.linear(target, total, bias)
@@ -91,9 +99,12 @@ class GATv2Conv(GraphLayer):
         lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
-        """Draw everything by Glorot's rule; biases start at zero."""
-        lazy.draw(nn.init.xavier_uniform_, self.lin_l, self.lin_r, self.lin_edge, self.res, self.att)
-        lazy.draw(nn.init.zeros_, self.bias, self.lin_l.bias, self.lin_r.bias)
+        """Draw everything by Glorot's rule, the biases of Θ_s and Θ_t as `torch.nn.Linear` does; b starts at zero."""
+        for lin in (self.lin_l, self.lin_r):
+            lin.reset_parameters()
+        lazy.draw(nn.init.xavier_uniform_, self.lin_l, self.lin_r, self.lin_edge, self.res)
+        lazy.draw(lazy.glorot, self.att)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,

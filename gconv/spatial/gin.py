@@ -14,24 +14,26 @@ networks? (2019), equation 4.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Operator, lattice_stencil
-from gconv.domains.structure import Structure
+from gconv.functional.edgewise import REDUCTIONS
 from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import modules_of, split_first
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
-from gconv.work import Work, a_row
+from gconv.spatial.neighbors import reduction
+from gconv.work import Work, a_row, summed
 from grid_cnn.layer import ELEMENTWISE
 
+_SUMS = ("add", "sum")
 Network = Callable[[Tensor], Tensor]
 
 
@@ -43,6 +45,7 @@ class GINConv(GraphLayer):
             they are.
         eps: ε, or its first value.
         train_eps: learn ε.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         TypeError: if `nn` cannot be called. ValueError: for a signal that does not fit, or an `nn` that does not give
@@ -57,9 +60,10 @@ class GINConv(GraphLayer):
     equation = "h((1 + ε) x + Σ xⱼ)"
     cost = "(E + N) · min(C_in, first width of h) + N · cost of h"
     reference = "Xu, Hu, Leskovec and Jegelka (2019), equation 4.1"
+    aggregations = tuple(REDUCTIONS)
 
-    def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False) -> None:
-        super().__init__()
+    def __init__(self, nn: Network, eps: float = 0.0, train_eps: bool = False, **kwargs: Unpack[Aggregated]) -> None:
+        super().__init__(**kwargs)
         if not callable(nn):
             raise TypeError(f"GINConv takes a network that maps rows to rows as nn, got {type(nn).__name__}")
         self.nn, self.initial_eps = nn, eps
@@ -90,15 +94,21 @@ class GINConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
+        if self.aggr not in _SUMS:
+            out = reduction(ends.source, ends, self.aggr)
+            return _by_rows([self.nn], out if ends.target is None else out + (1.0 + self.eps) * ends.target)
         first, rest = self._parts()
         if first is None:
-            return _by_rows(rest, self._between(ends) if ends.paired else self._sums(ends.source, ends.graph))
+            return _by_rows(rest, self._between(ends))
         out = self._between(ends, first) if ends.paired else self._first(ends.source, ends.graph, first)
         return _by_rows(rest, out) if rest else out
 
     def work(self, graph: Graph, channels: int) -> Work:
         """The sums over the edges and of a node's own signal, on the narrower side of h's first linear layer; and h."""
         nodes, edges = graph.num_nodes, graph.num_edges
+        if self.aggr not in _SUMS:
+            own = nodes * (channels + a_row(self.nn, channels)[0])
+            return Work(summed(edges, channels, self.aggr) + own, edges, 1)
         first, _ = self._parts()
         width = channels if first is None else min(channels, first.out_features)
         twice = nodes * first.weight.numel() if first is not None and self.eps.requires_grad else nodes * width
@@ -112,26 +122,11 @@ class GINConv(GraphLayer):
                 return first, list(rest)
         return None, [self.nn]
 
-    def _fixed(self, graph: Graph) -> tuple[Operator | Structure, Tensor | None]:
-        """A + (1 + ε) I, where ε is not learned: with its weights where they cannot be kept with the plan."""
-        structure = graph.plan.keep("edges and a loop a node", lambda: _and_loops(graph.structure))
-        if self.eps.device.type != "cpu" or torch.compiler.is_compiling():  # reading ε would wait, or cannot be traced
-            own = (1.0 + self.eps).expand(graph.num_nodes)
-            return structure, torch.cat([own.new_ones(graph.num_edges), own])
-        eps = float(self.eps)
-        return graph.plan.keep(("gin", eps), lambda: _with_own(graph, structure, 1.0 + eps)), None
-
-    def _sums(self, x: Tensor, graph: Graph) -> Tensor:
-        if self.eps.requires_grad:
-            return propagate(x, graph.plan.sum()) + (1.0 + self.eps) * x
-        operator, weight = self._fixed(graph)
-        return propagate(x, operator, weight)
-
     def _between(self, ends: Ends, first: nn.Linear | None = None) -> Tensor:
         """The sums over the sources and the targets' own signals, of a pair; and the first linear layer on both."""
         if first is None:
-            out = propagate(ends.source, ends.structure)
-            return out if ends.target is None else out + (1.0 + self.eps) * ends.target
+            out = propagate(ends.source, ends.structure if ends.paired else ends.graph.plan.sum())
+            return out if ends.target is None else torch.addcmul(out, ends.target, 1.0 + self.eps)
         out = polynomial(ends.source, ends.structure, first.weight.t()[None], first.bias, first=1)
         return out if ends.target is None else out + (1.0 + self.eps) * F.linear(ends.target, first.weight)
 
@@ -140,8 +135,7 @@ class GINConv(GraphLayer):
         weight = first.weight.t()
         if self.eps.requires_grad:
             return polynomial(x, graph.plan.sum(), torch.stack([(1.0 + self.eps) * weight, weight]), first.bias)
-        operator, edge_weight = self._fixed(graph)
-        return polynomial(x, operator, weight[None], first.bias, edge_weight=edge_weight, first=1)
+        return polynomial(x, graph.plan.sum(), weight[None], first.bias, own=1.0 + self.eps, first=1)
 
 
 def _by_rows(networks: list[Network], x: Tensor) -> Tensor:
@@ -160,20 +154,3 @@ def _unwatched(*modules: nn.Module) -> bool:
     """Whether no hook would miss these modules' calls."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return not any(getattr(module, kind) for module in modules for kind in kinds)
-
-
-def _with_own(graph: Graph, structure: Structure, own: float) -> Operator:
-    """A + own · I with A unweighted; the loops that the graph has stay beside it."""
-    weight = torch.ones(structure.num_edges, dtype=torch.float64, device=graph.device)
-    weight[graph.num_edges :] = own
-    stencil = lattice_stencil(graph)
-    stencil = None if stencil is None else replace(stencil, diagonal=weight[graph.num_edges :].clone())
-    return Operator(f"sum + {own:g} own", structure, weight, stencil)
-
-
-def _and_loops(structure: Structure) -> Structure:
-    nodes = torch.arange(structure.num_targets, device=structure.source.device)
-    source, target = torch.cat([structure.source, nodes]), torch.cat([structure.target, nodes])
-    made = Structure(source, target, structure.num_sources, structure.num_targets)
-    _ = made.to_rows, made.to_columns  # stand before a compiler asks, which reads no ε and needs them
-    return made

@@ -13,13 +13,16 @@ powerful are graph neural networks? (2019), equation 4.1.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.rectified import rectified_sum
 from gconv.functional.rowwise import modules_of
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals, Size
 from gconv.spatial.edge import check_module, reset_module
@@ -36,6 +39,7 @@ class GINEConv(GraphLayer):
         train_eps: learn ε.
         edge_dim: the width of the edges' features; None if it is C_in, and they are added as they are.
         aggr: 'add' over the neighbours, or another of `SAGEConv`'s.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.
@@ -59,12 +63,12 @@ class GINEConv(GraphLayer):
         train_eps: bool = False,
         edge_dim: int | None = None,
         aggr: Reduction = "add",
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         check_module("GINEConv", nn)
-        check_reduction("GINEConv", aggr)
+        self.reduce_by(aggr)
         self.nn, self.initial_eps, self.edge_dim = nn, eps, edge_dim
-        self.aggr: Reduction = aggr
         self.in_channels = _channels(nn)
         if train_eps:
             self.eps = torch.nn.Parameter(torch.empty(1))

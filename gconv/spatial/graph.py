@@ -14,14 +14,17 @@ higher-order graph neural networks (2019), equation 5.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse, product
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
@@ -36,6 +39,7 @@ class GraphConv(GraphLayer):
             what the first call tells.
         aggr: 'add' (or 'sum'), 'mean', 'max', 'min', 'median', 'std', 'var' or 'softmax' over the neighbours.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, or a signal that does not fit.
@@ -53,13 +57,17 @@ class GraphConv(GraphLayer):
     of_target = frozenset({"lin_root"})
 
     def __init__(
-        self, in_channels: lazy.Channels, out_channels: int, aggr: Reduction = "add", bias: bool = True
+        self,
+        in_channels: lazy.Channels,
+        out_channels: int,
+        aggr: Reduction = "add",
+        bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
-        check_reduction("GraphConv", aggr)
+        self.reduce_by(aggr)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.aggr: Reduction = aggr
         self.lin_rel = lazy.linear(source, out_channels, bias)
         self.lin_root = lazy.linear(target, out_channels, bias=False)
         lazy.await_widths(self)

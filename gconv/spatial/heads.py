@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.product import product
+from gconv.inherited import SOURCE_TO_TARGET
 from gconv.layer import GraphLike
 from gconv.pairs import Ends
 
@@ -24,6 +25,7 @@ class Attentive(Protocol):
     add_self_loops: bool
     edge_dim: int | None
     fill_value: float | Tensor | str
+    flow: str
     bias: nn.Parameter | None
     res: nn.Linear | None
 
@@ -44,6 +46,16 @@ def check_heads(heads: int, dropout: float) -> None:
         raise ValueError(f"dropout takes a probability, got {dropout!r}")
 
 
+def check_fill(fill: object) -> None:
+    """Refuse what is no way to make the features of a loop.
+
+    Raises:
+        ValueError: naming the ways.
+    """
+    if isinstance(fill, str) and fill not in _REDUCTIONS:
+        raise ValueError(f"fill_value is a number, a tensor, or one of {', '.join(_REDUCTIONS)}; got {fill!r}")
+
+
 def loops_and_features(layer: Attentive, ends: Ends, edge_attr: Tensor | None) -> tuple[Structure, Tensor | None]:
     """The edges that attention runs over, and their features `(E', edge_dim)` if the layer reads any.
 
@@ -57,16 +69,16 @@ def loops_and_features(layer: Attentive, ends: Ends, edge_attr: Tensor | None) -
     if features is None:
         return structure, None
     features = features[kept]
-    target, loops = structure.target[: kept.numel()], structure.num_edges - kept.numel()
-    filled = _of_loops(features, target, structure.num_targets, layer.fill_value)[:loops]
+    # By the end that `edge_index` names second, whichever way messages go: as in PyG.
+    second = structure.target if layer.flow == SOURCE_TO_TARGET else structure.source
+    loops = structure.num_edges - kept.numel()
+    filled = _of_loops(features, second[: kept.numel()], structure.num_targets, layer.fill_value)[:loops]
     return structure, torch.cat([features, filled])
 
 
 def _of_loops(features: Tensor, target: Tensor, num_nodes: int, fill: float | Tensor | str) -> Tensor:
     shape = num_nodes, features.shape[1]
     if isinstance(fill, str):
-        if fill not in _REDUCTIONS:
-            raise ValueError(f"fill_value is a number, a tensor, or one of {', '.join(_REDUCTIONS)}; got {fill!r}")
         index = target[:, None].expand_as(features)
         empty = features.new_ones(shape) if fill == "mul" else features.new_zeros(shape)
         return empty.scatter_reduce(0, index, features, _REDUCTIONS[fill], include_self=False)
@@ -83,17 +95,23 @@ def with_heads_joined(
     if layer.res is not None and ends.target is not None:
         out = out + product(ends.target, layer.res.weight)
     out = out if layer.bias is None else out + layer.bias
-    return out if alpha is None else (out, coefficients(structure, ends.drop(alpha), given))
+    return out if alpha is None else (out, coefficients(structure, ends.drop(alpha), given, layer.flow))
 
 
-def coefficients(structure: Structure, alpha: Tensor, given: GraphLike) -> tuple[Tensor, Tensor]:
+def edges_given(structure: Structure, flow: str) -> Tensor:
+    """`edge_index` as the call had it, whichever way messages went."""
+    rows = structure.source, structure.target
+    return torch.stack(rows if flow == SOURCE_TO_TARGET else rows[::-1])
+
+
+def coefficients(structure: Structure, alpha: Tensor, given: GraphLike, flow: str) -> tuple[Tensor, Tensor]:
     """What `return_attention_weights` gives: `edge_index` and α `(E, H)` or `(B, E, H)`.
 
     Where the layer was called with a sparse adjacency and one signal: an adjacency of the same layout with α as its
     values, `(N_t, N_s, H)`, and α in the order of its entries.
     """
     if not isinstance(given, Tensor) or given.layout is torch.strided or alpha.dim() == 3:
-        return torch.stack([structure.source, structure.target]), alpha
+        return edges_given(structure, flow), alpha
     order = torch.argsort(structure.target * structure.num_sources + structure.source, stable=True)
     index = torch.stack([structure.target[order], structure.source[order]])
     alpha = alpha.index_select(0, order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -197,8 +198,8 @@ def joined_signals(x: Tensor, axis: int) -> tuple[Tensor, torch.Size]:
     moved = x.movedim(axis, 0)
     rest = moved.shape[1:]
     if axis in (-2, x.dim() - 2):
-        return x.reshape(-1, *x.shape[-2:]), rest
-    return moved.reshape(1, len(moved), -1), rest
+        return x.reshape(math.prod(rest[:-1]), *x.shape[-2:]), rest
+    return moved.reshape(1, len(moved), math.prod(rest)), rest
 
 
 def parted_signals(signals: Tensor, rest: torch.Size, axis: int) -> Tensor:

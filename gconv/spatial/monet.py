@@ -16,20 +16,25 @@ Geometric deep learning on graphs and manifolds using mixture model CNNs (2017),
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
+from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
+from gconv.spatial.neighbors import SUMS
 from gconv.work import Work, summed
 
 _EPSILON = 1e-15
@@ -44,12 +49,14 @@ class GMMConv(GraphLayer):
         dim: the number of pseudo-coordinates of an edge.
         kernel_size: K, the number of Gaussians.
         separate_gaussians: Gaussians of its own for each pair of channels.
-        aggr: 'mean' or 'add' (or 'sum') over the neighbours.
+        aggr: 'mean', 'add' (or 'sum'), or another of `SAGEConv`'s over the neighbours.
         root_weight: add Θ_root x_i.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
-        ValueError: for edge features that are missing or of another width, or a signal that does not fit.
+        ValueError: for an unknown `aggr`, edge features that are missing or of another width, or a signal that does
+            not fit.
 
     >>> from gconv import grid_graph
     >>> GMMConv(1, 6, dim=2, kernel_size=9)(torch.zeros(2, 64, 1), grid_graph((8, 8))).shape
@@ -71,19 +78,19 @@ class GMMConv(GraphLayer):
         dim: int,
         kernel_size: int,
         separate_gaussians: bool = False,
-        aggr: str = "mean",
+        aggr: Reduction = "mean",
         root_weight: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         for name, value in (("dim", dim), ("kernel_size", kernel_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
-        if aggr not in ("mean", "add", "sum"):
-            raise ValueError(f"aggr is 'mean' or 'add'; got {aggr!r}")
+        self.reduce_by(aggr)
         self.in_channels, self.out_channels, self.dim, self.kernel_size = in_channels, out_channels, dim, kernel_size
-        self.separate_gaussians, self.aggr = separate_gaussians, aggr
+        self.separate_gaussians, self.root_weight = separate_gaussians, root_weight
         pairs = (source, out_channels) if separate_gaussians else ()
         self.g = lazy.parameter(self, "g", source, out_channels * kernel_size)
         self.mu = lazy.parameter(self, "mu", *pairs, kernel_size, dim)
@@ -119,8 +126,9 @@ class GMMConv(GraphLayer):
         ends = self.ends(x, edge_index, size=size)
         near, graph = ends.source, ends.graph
         pseudo = self.edge_features(graph, edge_attr, self.dim, near.dtype)
-        own = not ends.paired and (edge_attr is None or edge_attr is graph.edge_attr)
-        if is_sparse(near) and not self.separate_gaussians:
+        reduces = self.aggr not in SUMS
+        own = not ends.paired and not reduces and (edge_attr is None or edge_attr is graph.edge_attr)
+        if is_sparse(near) and not self.separate_gaussians and not reduces:
             out = self._of_sparse(near, ends, pseudo)
         else:
             near = near.to_dense() if is_sparse(near) else near
@@ -147,9 +155,13 @@ class GMMConv(GraphLayer):
         if chosen == "collapsed" and kinds is not None:
             return self._collapsed(x, graph, kinds)
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        if self.separate_gaussians:
-            messages = edge_messages(x, structure, pseudo, self._filters, self.mu[..., 0].numel())
-            return propagate(messages, structure.arrivals, mean)
+        if self.separate_gaussians or self.aggr not in SUMS:
+            numbers = self.mu[..., 0].numel() + x.shape[-1] * self.out_channels
+            messages = edge_messages(x, structure, pseudo, self._filters, numbers)
+            if self.aggr in SUMS:
+                return propagate(messages, structure.arrivals, mean)
+            nothing = messages.new_zeros(len(messages), structure.num_targets, 0)
+            return edgewise(nothing, messages, structure.arrivals, of_neighbour, [], self.aggr)
         weight = self._gaussians(pseudo)
         weight = weight if mean is None else weight * mean[:, None]
         return kernel_sum(x, structure, weight, self._matrices(), form=chosen, choices=graph.plan.choices)

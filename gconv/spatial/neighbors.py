@@ -10,6 +10,7 @@ from gconv.domains.structure import Structure
 from gconv.functional.edgewise import edgewise, of_neighbour
 from gconv.functional.extremes import extreme
 from gconv.functional.messages import reduced
+from gconv.functional.propagate import propagate
 from gconv.pairs import Ends
 
 SUMS, EXTREMES = ("add", "sum", "mean"), ("max", "min")
@@ -37,13 +38,21 @@ def weighted_reduction(x: Tensor, ends: Ends, aggr: str) -> Tensor:
     """Any other reduction of the sources' signals `(..., N_s, C)`, weighted: `(..., N_t, C)`."""
     weight = ends.graph.edge_weight if ends.weight is None else ends.weight
     structure = ends.structure
-    if weight is None and aggr in EXTREMES:
-        return extreme(x, ends.graph, structure if ends.paired else None, largest=aggr == "max")
-    signals = ends.lift(x)
     if weight is None:
-        nothing = signals.new_zeros(signals.shape[0], structure.num_targets, 0)
-        return ends.drop(edgewise(nothing, signals, structure, of_neighbour, [], aggr))
-    return ends.drop(reduced(_weighted, None, signals, weight.to(x.dtype)[:, None], structure, aggr))
+        return reduction(x, ends, aggr)
+    return ends.drop(reduced(_weighted, None, ends.lift(x), weight.to(x.dtype)[:, None], structure, aggr))
+
+
+def reduction(x: Tensor, ends: Ends, aggr: str) -> Tensor:
+    """A reduction of the sources' signals, whatever the weights: the mean, or what is no sum."""
+    structure = ends.structure
+    if aggr == "mean":
+        return propagate(x, *ends.mean())
+    if aggr in EXTREMES:
+        return extreme(x, structure, largest=aggr == "max", choices=ends.graph.plan.choices)
+    signals = ends.lift(x)
+    nothing = signals.new_zeros(signals.shape[0], structure.num_targets, 0)
+    return ends.drop(edgewise(nothing, signals, structure, of_neighbour, [], aggr))
 
 
 def _weighted(own: Tensor | None, near: Tensor, edge: Tensor | None) -> Tensor:

@@ -16,19 +16,22 @@ equation 2.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
-from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rowwise import is_a_function, modules_of, split_last
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import check_module, reset_module
@@ -45,6 +48,7 @@ class NNConv(GraphLayer):
         aggr: 'add', 'mean', 'max', 'min', 'median', 'std', 'var' or 'softmax' over the neighbours.
         root_weight: add Θ x_i.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `nn` is no module.
@@ -71,13 +75,13 @@ class NNConv(GraphLayer):
         aggr: Reduction = "add",
         root_weight: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         _, target = lazy.check_widths(in_channels, out_channels)
         check_module("NNConv", nn)
-        check_reduction("NNConv", aggr)
+        self.reduce_by(aggr)
         self.in_channels, self.out_channels, self.nn, self.root_weight = in_channels, out_channels, nn, root_weight
-        self.aggr: Reduction = aggr
         self.lin = lazy.linear(target, out_channels, bias=False) if root_weight else None
         self.bias = torch.nn.Parameter(torch.zeros(out_channels)) if bias else None
         lazy.await_widths(self)

@@ -16,6 +16,7 @@ Residual gated graph ConvNets (2017), equation 11.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,9 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.gated import gated_sum
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals
 from gconv.work import Work, summed
@@ -41,6 +43,7 @@ class ResGatedGraphConv(GraphLayer):
         root_weight: add W_1 x_i.
         bias: add b.
         aggr: 'add' over the neighbours, or another of `SAGEConv`'s.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         TypeError: if `act` cannot be called.
@@ -67,10 +70,11 @@ class ResGatedGraphConv(GraphLayer):
         root_weight: bool = True,
         bias: bool = True,
         aggr: Reduction = "add",
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
-        check_reduction("ResGatedGraphConv", aggr)
+        self.reduce_by(aggr)
         if act is not None and not callable(act):
             raise TypeError(f"ResGatedGraphConv takes a module or a function as its act, got {type(act).__name__}")
         if edge_dim is not None and lazy.OPEN in (source, target):
@@ -78,7 +82,7 @@ class ResGatedGraphConv(GraphLayer):
                 f"ResGatedGraphConv: edge_dim={edge_dim} needs the widths of the nodes; got in_channels={in_channels!r}"
             )
         self.in_channels, self.out_channels, self.edge_dim = in_channels, out_channels, edge_dim
-        self.root_weight, self.aggr = root_weight, aggr
+        self.root_weight = root_weight
         self.act = nn.Sigmoid() if act is None else act
         more = edge_dim or 0
         self.lin_key = lazy.linear(target if target == lazy.OPEN else target + more, out_channels)

@@ -17,7 +17,7 @@ relational data with graph convolutional networks (2018), equations 2 to 4.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.relations import Relations
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import Reduction, check_reduction
+from gconv.functional.edgewise import Reduction
 from gconv.functional.relational import composed, embedded_sum, relational_sum
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, is_pair
 from gconv.resolve import held_by, with_tensor
@@ -50,6 +51,7 @@ class RGCNConv(GraphLayer):
         root_weight: add Θ x_i.
         is_sorted: taken for PyG's sake: edges are sorted once, whatever their order.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing or out
@@ -77,12 +79,13 @@ class RGCNConv(GraphLayer):
         root_weight: bool = True,
         is_sorted: bool = False,
         bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = in_channels if isinstance(in_channels, tuple) else (in_channels, in_channels)
         check_channels(source, out_channels)
         check_channels(target, out_channels)
-        check_reduction("RGCNConv", aggr)
+        self.reduce_by(aggr)
         for name, value in (("num_relations", num_relations), ("num_bases", num_bases), ("num_blocks", num_blocks)):
             open_ended = value is None and name != "num_relations"
             if not open_ended and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -95,7 +98,6 @@ class RGCNConv(GraphLayer):
             )
         self.in_channels, self.out_channels, self.num_relations = in_channels, out_channels, num_relations
         self.num_bases, self.num_blocks, self.is_sorted = num_bases, num_blocks, is_sorted
-        self.aggr: Reduction = aggr
         self._widths = source, target
         shape = (num_relations if num_bases is None else num_bases, source, out_channels)
         if num_blocks is not None:
@@ -134,7 +136,10 @@ class RGCNConv(GraphLayer):
         """
         (source, near), (target, own) = self._sides(x)
         ends = self.ends((near, own) if is_pair(x) else near, edge_index, needs_target=True)
-        relations, graph = self._relations(ends, held_by(edge_index, "edge_type") if edge_type is None else edge_type)
+        edge_type = held_by(edge_index, "edge_type") if edge_type is None else edge_type
+        if edge_type is None and isinstance(edge_index, Tensor):  # the values of a sparse adjacency are no types
+            raise ValueError(self._without_types())
+        relations, graph = self._relations(ends, edge_type)
         if source is None:
             out = relational_sum(
                 ends.lift(near), relations, self.weight, self.comp, self.aggr, form=form, choices=graph.plan.choices
@@ -179,6 +184,9 @@ class RGCNConv(GraphLayer):
             return graph.plan.keep(("rows of matrices", width), lambda: relations.rows_of(places, width))
         return relations.rows_of(places, width)
 
+    def _without_types(self) -> str:
+        return f"RGCNConv needs edge_type (E,), a whole number from 0 to {self.num_relations - 1} an edge"
+
     def _relations(self, ends: Ends, edge_type: Tensor | None) -> tuple[Relations, Graph]:
         """The edges by type, kept with the graph and the tensor of types."""
         graph, name = ends.graph, type(self).__name__
@@ -190,7 +198,7 @@ class RGCNConv(GraphLayer):
                 )
             graph = with_tensor(graph, "edge_attr", edge_type)
         if graph.edge_attr is None:
-            raise ValueError(f"{name} needs edge_type (E,), a whole number from 0 to {self.num_relations - 1} an edge")
+            raise ValueError(self._without_types())
         attributes = graph.edge_attr
         relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(attributes)))
         low, high = relations.range

@@ -18,22 +18,27 @@ Reference: Hamilton, Ying and Leskovec, Inductive representation learning on lar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Unpack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import REDUCTIONS, edgewise, of_neighbour
-from gconv.functional.extremes import extreme
+from gconv.functional.edgewise import REDUCTIONS
 from gconv.functional.polynomial import polynomial
 from gconv.functional.product import is_sparse, product
+from gconv.functional.propagate import propagate
 from gconv.functional.sequences import lstm_sum
+from gconv.inherited import Inherited, Median
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
+from gconv.spatial.neighbors import reduction
 from gconv.work import Work, summed
 
-_SUMS, _EXTREMES = ("mean", "add", "sum"), ("max", "min")
+_SUMS = ("mean", "add", "sum")
 _AGGREGATIONS = (*REDUCTIONS, "lstm")
 
 
@@ -63,14 +68,28 @@ class LSTMAggregation(nn.Module):
         self.lstm = LSTMParameters(channels)
 
 
-class MedianAggregation(nn.Module):
-    """Which quantile the median is, as PyG's state dicts have it."""
+class Aggregations(nn.Module):
+    """The parameters of several aggregators side by side, under PyG's names."""
 
-    q: Tensor
-
-    def __init__(self) -> None:
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.register_buffer("q", torch.tensor([[0.5]]))
+        self.aggrs = nn.ModuleList(parts)
+
+
+def _aggregation(name: str, channels: int) -> nn.Module:
+    """What an aggregator keeps: nothing, but for the LSTM and the median."""
+    kinds = {"lstm": lambda: LSTMAggregation(channels), "median": Median}
+    return kinds.get(name, nn.Module)()
+
+
+def _near(x: Tensor, ends: Ends, name: str, part: nn.Module) -> Tensor:
+    """What an aggregator makes of the neighbours' signals."""
+    if isinstance(part, LSTMAggregation):
+        return ends.drop(lstm_sum(ends.lift(x), [*part.parameters()], ends.graph, ends.structure))
+    if name in ("add", "sum"):
+        operator, weight = ends.sum()
+        return propagate(x, operator, weight)
+    return reduction(x, ends, name)
 
 
 class SAGEConv(GraphLayer):
@@ -79,11 +98,13 @@ class SAGEConv(GraphLayer):
     Args:
         in_channels, out_channels: channels of a node; `in_channels` also (of the sources, of the targets), and -1 for
             what the first call tells.
-        aggr: 'mean', 'add' (or 'sum'), 'max', 'min', 'median', 'std', 'var', 'softmax' or 'lstm' over the neighbours.
+        aggr: 'mean', 'add' (or 'sum'), 'max', 'min', 'median', 'std', 'var', 'softmax' or 'lstm' over the neighbours;
+            or a list of such, whose results go side by side into Θ_l.
         normalize: scale every result to length 1.
         root_weight: add Θ_r x_i.
         project: send the neighbours through a linear layer and a ReLU first.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for an unknown `aggr`, a projection or an LSTM of unknown width, or a signal that does not fit.
@@ -104,33 +125,37 @@ class SAGEConv(GraphLayer):
         self,
         in_channels: lazy.Channels,
         out_channels: int,
-        aggr: str = "mean",
+        aggr: str | Sequence[str] = "mean",
         normalize: bool = False,
         root_weight: bool = True,
         project: bool = False,
         bias: bool = True,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
-        if aggr not in _AGGREGATIONS:
-            raise ValueError(f"SAGEConv: aggr is one of {', '.join(map(repr, _AGGREGATIONS))}; got {aggr!r}")
-        if source == lazy.OPEN and (project or aggr == "lstm"):
-            culprit = "project=True" if project else "aggr='lstm'"
+        several = list(aggr) if isinstance(aggr, tuple | list) else None
+        names: list[Any] = [aggr] if several is None else several
+        if not names or any(name not in _AGGREGATIONS for name in names):
+            raise ValueError(
+                f"SAGEConv: aggr is one of {', '.join(map(repr, _AGGREGATIONS))}, or a list of such; got {aggr!r}"
+            )
+        if source == lazy.OPEN and (project or "lstm" in names):
+            culprit = "project=True" if project else f"aggr={aggr!r}"
             raise ValueError(f"SAGEConv: {culprit} needs the width of the sources; got in_channels={in_channels!r}")
-        self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
+        self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, several or aggr
         self.normalize, self.root_weight, self.project = normalize, root_weight, project
-        modules = {"lstm": lambda: LSTMAggregation(source), "median": MedianAggregation}
-        self.aggr_module = modules[aggr]() if aggr in modules else None
+        parts = [_aggregation(name, source) for name in names]
+        self.aggr_module = parts[0] if several is None else Aggregations(parts)
         self.lin = nn.Linear(source, source) if project else None
-        self.lin_l = lazy.linear(source, out_channels, bias)
+        self.lin_l = lazy.linear(source, out_channels, bias, times=len(names))
         self.lin_r = lazy.linear(target, out_channels, bias=False) if root_weight else None
         lazy.await_widths(self)
 
     def reset_parameters(self) -> None:
         """Draw all matrices and biases as `torch.nn.Linear` does, an LSTM's as `torch.nn.LSTM`."""
-        lstm = self.aggr_module.lstm if isinstance(self.aggr_module, LSTMAggregation) else None
-        for part in (self.lin, self.lin_l, self.lin_r, lstm):
-            if part is not None:
+        for part in (self.lin, self.lin_l, self.lin_r, *self.modules()):
+            if isinstance(part, nn.Linear | LSTMParameters):
                 part.reset_parameters()
 
     def forward(self, x: Signals, edge_index: GraphLike = None, size: Size = None) -> Tensor:
@@ -141,7 +166,7 @@ class SAGEConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
-        out = self._sum(ends) if self.aggr in _SUMS else self._reduced(ends)
+        out = self._sum(ends) if isinstance(self.aggr, str) and self.aggr in _SUMS else self._reduced(ends)
         return F.normalize(out, dim=-1) if self.normalize else out
 
     def _sum(self, ends: Ends) -> Tensor:
@@ -155,16 +180,10 @@ class SAGEConv(GraphLayer):
     def _reduced(self, ends: Ends) -> Tensor:
         x = self._projected(ends)
         x = x.to_dense() if is_sparse(x) else x
-        between = ends.structure if ends.paired else None
-        if self.aggr in _EXTREMES:
-            near = extreme(x, ends.graph, between, largest=self.aggr == "max")
-        elif isinstance(self.aggr_module, LSTMAggregation):
-            near = ends.drop(lstm_sum(ends.lift(x), [*self.aggr_module.parameters()], ends.graph, ends.structure))
-        else:
-            signals = ends.lift(x)
-            nothing = signals.new_zeros(len(signals), ends.structure.num_targets, 0)
-            near = ends.drop(edgewise(nothing, signals, ends.structure, of_neighbour, [], self.aggr))
-        return self._with_root(self.lin_l(near), ends)
+        if isinstance(self.aggr_module, Aggregations):
+            near = [_near(x, ends, name, part) for name, part in zip(self.aggr, self.aggr_module.aggrs, strict=True)]
+            return self._with_root(self.lin_l(torch.cat(near, -1)), ends)
+        return self._with_root(self.lin_l(_near(x, ends, self.aggr, self.aggr_module)), ends)
 
     def _with_root(self, out: Tensor, ends: Ends) -> Tensor:
         return out if self.lin_r is None or ends.target is None else out + product(ends.target, self.lin_r.weight)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,14 @@ from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
 from gconv.domains.structure import Structure
 from gconv.functional.assignments import Assignment, assigned_sum, unsorted_sum
-from gconv.functional.edgewise import Reduction, check_reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.propagate import sum_forms
 from gconv.functional.splines import DEGREES, check_pseudo, dense_basis, spline_basis
+from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.resolve import with_tensor
@@ -54,6 +55,7 @@ class SplineConv(GraphLayer):
         bias: add b.
         max_value: edge features are offsets in [-max_value, max_value], scaled to [0, 1] here: u = offset / (2
             max_value) + ½. On a grid's graph 1 is the neighbours' offset. None: they lie in [0, 1] as they come.
+        kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
         ValueError: for edge features that are missing, of another width or out of range, or a signal that does not fit.
@@ -67,7 +69,7 @@ class SplineConv(GraphLayer):
     kind = "spatial"
     equation = "mean of Σₚ Bₚ(uᵢⱼ) Θₚ xⱼ + Θᵣ x + b"
     cost = "E · S · C_in + N · (K + 1) · C_in · C_out, S = (degree + 1)^dim"
-    transfers = "yes"
+    transfers = "if its pseudo-coordinates mean the same"
     reference = "Fey et al. (2018), section 3"
 
     def __init__(
@@ -83,14 +85,15 @@ class SplineConv(GraphLayer):
         bias: bool = True,
         *,
         max_value: float | None = None,
+        **kwargs: Unpack[Inherited],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
             raise ValueError(f"dim, the number of pseudo-coordinates, takes a whole number >= 1, got {dim!r}")
         if degree not in DEGREES:
             raise ValueError(f"degree is {', '.join(map(str, DEGREES[:-1]))} or {DEGREES[-1]}, got {degree!r}")
-        check_reduction("SplineConv", aggr)
+        self.reduce_by(aggr)
         if max_value is not None and not max_value > 0:
             raise ValueError(f"max_value takes the largest offset, a positive number, or None; got {max_value!r}")
         sizes, opens = _per_axis(kernel_size, dim, "kernel_size"), _per_axis(is_open_spline, dim, "is_open_spline")
@@ -101,7 +104,6 @@ class SplineConv(GraphLayer):
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.dim, self.degree, self.max_value = dim, degree, max_value
-        self.aggr: Reduction = aggr
         self.root_weight = root_weight
         self.register_buffer("kernel_size", torch.tensor(sizes, dtype=torch.long))
         self.register_buffer("is_open_spline", torch.tensor(opens, dtype=torch.uint8))

@@ -17,6 +17,7 @@ unified message passing model for semi-supervised classification (2021), equatio
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +26,10 @@ from torch import Tensor, nn
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.attention import dot_attention
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals
-from gconv.spatial.heads import check_heads
+from gconv.spatial.heads import check_heads, edges_given
 from gconv.work import Work
 
 
@@ -44,6 +46,7 @@ class TransformerConv(GraphLayer):
         edge_dim: the width of the edges' features, or None if they have no say.
         bias: a bias in W_1 to W_4.
         root_weight: add W_1 x_i.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for edge features that are missing, of another width or not asked for, or a signal that does not
@@ -58,6 +61,7 @@ class TransformerConv(GraphLayer):
     equation = "W₁ xᵢ + Σ αⱼ (W₂ xⱼ + W₆ e), α a softmax of W₃ xᵢ · (W₄ xⱼ + W₆ e) / √C_out"
     cost = "4 N · C_in · H · C_out + 2 E · H · (C_out + D) + 2 N · H · C_out · D"
     reference = "Shi, Huang, Feng, Zhong, Wang and Sun (2021), equations 3 to 5"
+    aggregations = ("add", "sum")
     of_target = frozenset({"lin_query", "lin_skip"})
 
     def __init__(
@@ -71,8 +75,9 @@ class TransformerConv(GraphLayer):
         edge_dim: int | None = None,
         bias: bool = True,
         root_weight: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         source, target = lazy.check_widths(in_channels, out_channels)
         check_heads(heads, dropout)
         self.in_channels, self.out_channels, self.heads, self.concat = in_channels, out_channels, heads, concat
@@ -108,7 +113,7 @@ class TransformerConv(GraphLayer):
             x: a signal, or a pair (x_source, x_target).
             edge_attr: features of the edges, `(E, edge_dim)`; None for the graph's own.
             return_attention_weights: whatever it is, if it is no None: give `(edge_index, α)` as well, α `(E, H)` or
-                `(B, E, H)`, before dropout.
+                `(B, E, H)`, before dropout. Of a sparse adjacency: itself, and α in the order of its entries.
             form: 'fused', 'gather', 'portable', or None for the engine's choice.
         """
         ends = self.ends(x, edge_index, needs_target=True)
@@ -132,7 +137,8 @@ class TransformerConv(GraphLayer):
         out = self._with_own(out.flatten(-2) if self.concat else out.mean(-2), own)
         if alpha is None:
             return ends.drop(out)
-        return ends.drop(out), (torch.stack([ends.structure.source, ends.structure.target]), ends.drop(alpha))
+        sparse = isinstance(edge_index, Tensor) and edge_index.layout is not torch.strided
+        return ends.drop(out), (edge_index if sparse else edges_given(ends.structure, self.flow), ends.drop(alpha))
 
     def _projected(self, ends: Ends) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Scaled queries, keys and values by heads, and W_1 x_i; of one signal in one product."""

@@ -12,6 +12,8 @@ personalized PageRank (2019), equation 4.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,8 +23,9 @@ from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.propagate import propagate
 from gconv.functional.series import series
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import check_share, check_steps, normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, check_share, check_steps, normalized_adjacency
 from gconv.work import Work, num_entries
 
 
@@ -36,6 +39,7 @@ class APPNP(GraphLayer):
         cached: taken for PyG's sake; plans are always kept.
         add_self_loops: give every node a loop that it lacks.
         normalize: scale by degrees; else the raw weights are used.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, an α or a dropout that is no share, or a signal that does not fit.
@@ -49,6 +53,7 @@ class APPNP(GraphLayer):
     equation = "X_k = (1 - α) S X_{k-1} + α X, X' = X_K"
     cost = "K · (E + N) · C"
     reference = "Gasteiger, Bojchevski and Günnemann (2019), equation 4"
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -58,8 +63,9 @@ class APPNP(GraphLayer):
         cached: bool = False,
         add_self_loops: bool = True,
         normalize: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         check_steps("APPNP", K)
         check_share("APPNP", "alpha", alpha)
         check_share("APPNP", "dropout", dropout)
@@ -73,7 +79,7 @@ class APPNP(GraphLayer):
         """The smoothed signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
         operator, weight = normalized_adjacency(
-            graph, learned, x.dtype, add_self_loops=self.add_self_loops, normalize=self.normalize
+            graph, learned, x.dtype, aggr=self.aggr, add_self_loops=self.add_self_loops, normalize=self.normalize
         )
         if self.training and self.dropout:
             return self._with_dropout(x, operator, weight)

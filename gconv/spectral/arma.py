@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +30,9 @@ from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, normalized_adjacency
 from gconv.work import Work
 
 _RELU = nn.ReLU()
@@ -47,8 +49,10 @@ class ARMAConv(GraphLayer):
         act: σ, or None.
         dropout: the probability with which an entry of X is left out of drop(X), in training.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
+        TypeError: if `act` cannot be called.
         ValueError: for numbers of stacks or layers < 1, what is no probability, or a signal that does not fit.
 
     >>> layer = ARMAConv(16, 32, num_stacks=3, num_layers=2)
@@ -60,6 +64,7 @@ class ARMAConv(GraphLayer):
     equation = "X' = mean over stacks of T steps σ(S X W + X_0 V + b)"
     cost = "K · E · (min(C_in, C_out) + (T - 1) · C_out) + N · K · C_out · ((T + 1) · C_in + (T - 1) · C_out)"
     reference = "Bianchi, Grattarola, Livi and Alippi (2021), equations 6 and 10"
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -71,14 +76,17 @@ class ARMAConv(GraphLayer):
         act: Callable[[Tensor], Tensor] | None = _RELU,
         dropout: float = 0.0,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         for name, value in (("num_stacks", num_stacks), ("num_layers", num_layers)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout takes a probability, got {dropout!r}")
+        if act is not None and not callable(act):
+            raise TypeError(f"ARMAConv takes a module or a function as its act, or None; got {type(act).__name__}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.num_stacks, self.num_layers, self.shared_weights = num_stacks, num_layers, shared_weights
         self.act, self.dropout = act, dropout
@@ -99,7 +107,7 @@ class ARMAConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=False)
+        operator, weight = normalized_adjacency(graph, learned, x.dtype, aggr=self.aggr, add_self_loops=False)
         dropping = self.training and self.dropout > 0
         roots = [F.dropout(x, self.dropout) for _ in range(self.num_layers)] if dropping else None
         stacks = [self._stack(x, roots, operator, weight, stack) for stack in range(self.num_stacks)]

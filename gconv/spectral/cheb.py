@@ -12,15 +12,18 @@ filtering (2016), equation 4.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Normalization, edge_weights, laplacian_weights
-from gconv.domains.plan import chebyshev_weights, check_normalization
+from gconv.domains.operators import Normalization, chebyshev_weights, edge_weights, laplacian_weights
+from gconv.domains.plan import check_normalization
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import SOURCE_TO_TARGET, Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.work import Work, num_entries
 
@@ -33,6 +36,7 @@ class ChebConv(GraphLayer):
         K: the number of terms; reaches K - 1 hops.
         normalization: of the Laplacian: 'sym', 'rw' or None (combinatorial).
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 1, an unknown normalisation, or a signal that does not fit.
@@ -46,6 +50,8 @@ class ChebConv(GraphLayer):
     equation = "X' = Σ_{k<K} T_k(2 L / λmax - I) X Θ_k + b"
     cost = "(K - 1) · (E + N) · min(C_in, C_out) + K · N · C_in · C_out, or N² · (C_in + C_out) + N · C_in · C_out"
     reference = "Defferrard, Bresson and Vandergheynst (2016), equation 4"
+    aggregations = ("add", "sum")
+    flows = (SOURCE_TO_TARGET,)  # a Laplacian stays what it is, so that this is no matter of whither edges lead
     takes_sparse = True
 
     def __init__(
@@ -55,8 +61,9 @@ class ChebConv(GraphLayer):
         K: int,
         normalization: Normalization = "sym",
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         check_normalization(normalization)
         if isinstance(K, bool) or not isinstance(K, int) or K < 1:
@@ -87,8 +94,9 @@ class ChebConv(GraphLayer):
         """The filtered signal on the same graph.
 
         Args:
-            batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph.
-            lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym'.
+            batch: the graph that each node belongs to, `(N,)`, where `lambda_max` has one value a graph; None for what
+                the graph says.
+            lambda_max: λmax; None for twice the largest entry of L, which is 2 for 'sym', of each graph of a batch.
             form: 'eigenbasis', 'fused' or a form of its steps, or None for the engine's choice.
         """
         graph, learned = self.resolve(x, edge_index, edge_weight)
@@ -114,10 +122,16 @@ class ChebConv(GraphLayer):
         weight = edge_weights(graph, x.dtype) if learned is None else learned.to(x.dtype)
         structure, weight = laplacian_weights(graph, weight, self.normalization)
         if isinstance(lambda_max, Tensor) and lambda_max.numel() > 1:
+            batch = graph.batch if batch is None else batch
             if batch is None:
                 raise ValueError(f"lambda_max has {lambda_max.numel()} values; pass batch, the graph of each node, too")
+            if not torch.compiler.is_compiling() and not bool((lambda_max.detach() > 0).all()):
+                raise ValueError(
+                    "lambda_max, the largest eigenvalue of each graph, is positive; got "
+                    f"{lambda_max.detach().min().item()}"
+                )
             lambda_max = lambda_max.reshape(-1)[batch[structure.source]]
-        _, weight = chebyshev_weights(weight, graph.num_nodes, lambda_max)
+        _, weight = chebyshev_weights(structure, weight, lambda_max, graph.parts)
         return polynomial(x, structure, coefficients, self.bias, edge_weight=weight, chebyshev=True)
 
     def work(self, graph: Graph, channels: int) -> Work:

@@ -11,14 +11,17 @@ Reference: Kipf and Welling, Semi-supervised classification with graph convoluti
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, normalized_adjacency
 from gconv.work import Work, num_entries
 
 
@@ -32,6 +35,7 @@ class GCNConv(GraphLayer):
         add_self_loops: give every node a loop that it lacks; None: as `normalize`.
         normalize: scale by degrees; else the raw weights are used.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for `add_self_loops` without `normalize`, or a signal that does not fit.
@@ -46,6 +50,7 @@ class GCNConv(GraphLayer):
     cost = "(E + N) · min(C_in, C_out) + N · C_in · C_out"
     reference = "Kipf and Welling (2017), equation 8"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -56,8 +61,9 @@ class GCNConv(GraphLayer):
         add_self_loops: bool | None = None,
         normalize: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         add_self_loops = normalize if add_self_loops is None else add_self_loops
         if add_self_loops and not normalize:
@@ -81,6 +87,7 @@ class GCNConv(GraphLayer):
             graph,
             learned,
             x.dtype,
+            aggr=self.aggr,
             improved=self.improved,
             add_self_loops=self.add_self_loops,
             normalize=self.normalize,

@@ -15,7 +15,7 @@ mixing (2019), equation 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,9 @@ from gconv.domains.structure import Structure
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate
 from gconv.functional.terms import terms
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, normalized_adjacency
 from gconv.work import Work, num_entries
 
 
@@ -40,6 +41,7 @@ class MixHopConv(GraphLayer):
         powers: P, whole numbers >= 0 in any order; None for 0, 1, 2.
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for powers that are no such numbers, or a signal that does not fit.
@@ -54,6 +56,7 @@ class MixHopConv(GraphLayer):
     cost = "min(max P · C_in, Σ_p p · C_out) · (E + N) + |P| · N · C_in · C_out"
     reference = "Abu-El-Haija et al. (2019), equation 2"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -62,8 +65,9 @@ class MixHopConv(GraphLayer):
         powers: Sequence[int] | None = None,
         add_self_loops: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width, _ = lazy.check_widths(in_channels, out_channels)
         powers = [0, 1, 2] if powers is None else list(powers)
         if not powers or any(isinstance(p, bool) or not isinstance(p, int) or p < 0 for p in powers):
@@ -88,7 +92,9 @@ class MixHopConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The powers' results side by side, on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=self.add_self_loops)
+        operator, weight = normalized_adjacency(
+            graph, learned, x.dtype, aggr=self.aggr, add_self_loops=self.add_self_loops
+        )
         wide, different = x.shape[-1] * max(self.powers), sorted(set(self.powers))
         if is_sparse(x) or sum(different) * self.out_channels < wide:
             found = self._products_first(x, operator, weight, different)

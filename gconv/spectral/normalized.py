@@ -16,6 +16,9 @@ from gconv.domains.operators import Operator, gcn_weights
 from gconv.domains.structure import Structure
 from gconv.functional.product import is_sparse
 
+# How the layers on S put messages together: the sum, and what PyG's `aggr="mean"` makes of it.
+AVERAGES = ("add", "sum", "mean")
+
 
 def normalized_adjacency(
     graph: Graph,
@@ -25,18 +28,35 @@ def normalized_adjacency(
     improved: bool = False,
     add_self_loops: bool = True,
     normalize: bool = True,
+    aggr: str = "add",
 ) -> tuple[Operator | Structure, Tensor | None]:
     """S, or A itself without `normalize`: an operator; or a structure and its weights, where `learned` are given.
+
+    With `aggr` 'mean' row by row divided by the number of its entries.
 
     >>> from gconv import grid_graph
     >>> normalized_adjacency(grid_graph((2, 2)), None, torch.float32)[0].num_nodes
     4
     """
+    plan = graph.plan
     if learned is None:
-        return (graph.plan.gcn(improved, add_self_loops) if normalize else graph.plan.adjacency()), None
-    if not normalize:
-        return graph.structure, learned
-    return gcn_weights(graph, learned.to(dtype), improved, add_self_loops)
+        found = plan.gcn(improved, add_self_loops) if normalize else plan.adjacency()
+        return (plan.keep(("mean", found.name), lambda: _averaged(found)) if aggr == "mean" else found), None
+    structure, weight = graph.structure, learned.to(dtype)
+    if normalize:
+        structure, weight = gcn_weights(graph, weight, improved, add_self_loops)
+    return structure, weight * _shares(structure, dtype) if aggr == "mean" else weight
+
+
+def _averaged(operator: Operator) -> Operator:
+    """The operator with each row divided by the number of its entries."""
+    shares = _shares(operator.structure, operator.weight.dtype)
+    return Operator(f"mean of {operator.name}", operator.structure, operator.weight * shares)
+
+
+def _shares(structure: Structure, dtype: torch.dtype) -> Tensor:
+    """One over the number of edges into an edge's target."""
+    return structure.in_degree.double().reciprocal()[structure.target].to(dtype)
 
 
 def check_steps(layer: str, steps: object) -> None:

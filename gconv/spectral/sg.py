@@ -12,15 +12,18 @@ Reference: Wu, Souza, Zhang, Fifty, Yu and Weinberger, Simplifying graph convolu
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
 from gconv.functional.series import series
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.kept import Kept
-from gconv.spectral.normalized import check_steps, dense, normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, check_steps, dense, normalized_adjacency
 from gconv.work import Work, num_entries
 
 
@@ -33,6 +36,7 @@ class SGConv(GraphLayer):
         cached: keep S^K X while the same signal comes on the same graph (PyG keeps it whatever comes).
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, or a signal that does not fit.
@@ -48,6 +52,7 @@ class SGConv(GraphLayer):
     cost = "K · (E + N) · min(C_in, C_out) + N · C_in · C_out"
     reference = "Wu et al. (2019), equation 8"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -57,8 +62,9 @@ class SGConv(GraphLayer):
         cached: bool = False,
         add_self_loops: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width, _ = lazy.check_widths(in_channels, out_channels)
         check_steps("SGConv", K)
         self.in_channels, self.out_channels, self.K = in_channels, out_channels, K
@@ -75,7 +81,9 @@ class SGConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=self.add_self_loops)
+        operator, weight = normalized_adjacency(
+            graph, learned, x.dtype, aggr=self.aggr, add_self_loops=self.add_self_loops
+        )
         if self.cached and learned is None:
             alone = (0.0,) * self.K + (1.0,)
             return self.lin(self._kept.of(x, graph, lambda: series(dense(x), operator, alone)))

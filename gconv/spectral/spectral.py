@@ -3,7 +3,8 @@
     X' = U [Σ_c g_{o,c}(λ) X̂_c] + b,   X̂ = U^T X,   L = U diag(λ) U^T
 
     smooth   g_{o,c}(λ) = Σ_k θ_{o,c,k} B_k(λ / λmax), with cubic B-splines B_k: local in space, and a function of λ
-             alone: independent of which basis of an eigenspace was found, and carried over to other graphs
+             alone: independent of which basis of an eigenspace was found, and carried over to other graphs. Each graph
+             of a batch has its own λmax
     free     one multiplier θ_{o,c,k} for each of the K lowest frequencies, none for the rest (Bruna's first layers);
              with K = N the non-parametric filter. It belongs to one basis, and so to one graph
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.domains.operators import Normalization
+from gconv.domains.operators import Normalization, largest_of
 from gconv.domains.plan import check_normalization
 from gconv.functional.chebyshev import spectral_filter
 from gconv.layer import GraphLayer, GraphLike
@@ -40,8 +41,8 @@ class SpectralConv(GraphLayer):
         bias: add b.
 
     Raises:
-        ValueError: for a directed graph, one with fewer nodes than K when not smooth, or one too large for a dense
-            basis; for normalization 'rw', whose Laplacian is not symmetric.
+        ValueError: for a directed graph, one with fewer nodes than K or a batch when not smooth, or one too large for a
+            dense basis; for normalization 'rw', whose Laplacian is not symmetric.
 
     >>> from gconv import grid_graph
     >>> SpectralConv(1, 6, K=25)(torch.zeros(2, 64, 1), grid_graph((8, 8))).shape
@@ -99,7 +100,10 @@ class SpectralConv(GraphLayer):
         """How the K coefficients make the multiplier of each frequency, `(N, K)`."""
         eigenvalues = graph.plan.fourier(self.normalization).eigenvalues
         if self.smooth:
-            return spline_basis(eigenvalues, self.K)
+            frequencies = torch.arange(graph.num_nodes, device=graph.device)
+            return spline_basis(eigenvalues, self.K, largest_of(eigenvalues, frequencies, graph.parts))
+        if graph.num_graphs > 1:
+            raise ValueError(f"free multipliers belong to one graph's basis, got {graph!r}; take smooth=True")
         if graph.num_nodes < self.K:
             raise ValueError(f"K={self.K} free multipliers on {graph!r}: there are only {graph.num_nodes} frequencies")
         lowest = torch.argsort(eigenvalues, stable=True)[: self.K]
@@ -121,12 +125,13 @@ class SpectralConv(GraphLayer):
         return f"{self.in_channels}, {self.out_channels}, K={self.K}{kind}, normalization={self.normalization!r}"
 
 
-def spline_basis(eigenvalues: Tensor, count: int) -> Tensor:
+def spline_basis(eigenvalues: Tensor, count: int, lambda_max: Tensor) -> Tensor:
     """`count` B-splines on equal knots over [0, λmax], cubic where there are enough, at each eigenvalue: `(N, count)`.
 
-    Rows sum to one.
+    Rows sum to one. λmax is a number, or one an eigenvalue.
 
-    >>> spline_basis(torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64), 4).sum(1)
+    >>> eigenvalues = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+    >>> spline_basis(eigenvalues, 4, eigenvalues.max()).sum(1)
     tensor([1., 1., 1.], dtype=torch.float64)
     """
     import numpy as np
@@ -135,8 +140,7 @@ def spline_basis(eigenvalues: Tensor, count: int) -> Tensor:
     degree = min(3, count - 1)
     inner = np.linspace(0.0, 1.0, count - degree + 1)
     knots = np.concatenate([np.zeros(degree), inner, np.ones(degree)])
-    top = float(eigenvalues.max())
     # An eigenvalue may miss 0 by a rounding error, on either side.
-    points = (eigenvalues / top if top > 0 else eigenvalues).clamp(0.0, 1.0)
+    points = torch.where(lambda_max > 0, eigenvalues / lambda_max, eigenvalues).clamp(0.0, 1.0)
     design = BSpline.design_matrix(points.cpu().numpy(), knots, degree).toarray()
     return torch.from_numpy(design).to(eigenvalues.device)

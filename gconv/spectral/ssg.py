@@ -12,15 +12,18 @@ Reference: Zhu and Koniusz, Simple spectral graph convolution (2021), equation 7
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.product import is_sparse, product
 from gconv.functional.series import series
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.kept import Kept
-from gconv.spectral.normalized import check_share, check_steps, dense, normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, check_share, check_steps, dense, normalized_adjacency
 from gconv.work import Work, num_entries
 
 
@@ -34,6 +37,7 @@ class SSGConv(GraphLayer):
         cached: keep the mean while the same signal comes on the same graph (PyG keeps it whatever comes).
         add_self_loops: give every node a loop that it lacks.
         bias: add b.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, an α that is no share, or a signal that does not fit.
@@ -49,6 +53,7 @@ class SSGConv(GraphLayer):
     cost = "K · (E + N) · min(C_in, C_out) + N · C_in · C_out"
     reference = "Zhu and Koniusz (2021), equation 7"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
         self,
@@ -59,8 +64,9 @@ class SSGConv(GraphLayer):
         cached: bool = False,
         add_self_loops: bool = True,
         bias: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width, _ = lazy.check_widths(in_channels, out_channels)
         check_share("SSGConv", "alpha", alpha)
         check_steps("SSGConv", K)
@@ -78,7 +84,9 @@ class SSGConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=self.add_self_loops)
+        operator, weight = normalized_adjacency(
+            graph, learned, x.dtype, aggr=self.aggr, add_self_loops=self.add_self_loops
+        )
         shares = (self.alpha, *((1 - self.alpha) / self.K for _ in range(self.K)))
 
         def mean(signal: Tensor) -> Tensor:

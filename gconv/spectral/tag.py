@@ -12,14 +12,17 @@ Reference: Du, Zhang, Wu, Moura and Kar, Topology adaptive graph convolutional n
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
+from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
-from gconv.spectral.normalized import normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, normalized_adjacency
 from gconv.work import Work
 
 
@@ -31,6 +34,7 @@ class TAGConv(GraphLayer):
         K: the number of hops; there are K + 1 terms.
         bias: add b.
         normalize: scale by degrees; else the raw weights are used.
+        kwargs: PyG's further arguments, `gconv.inherited.Aggregated`.
 
     Raises:
         ValueError: for K < 0, or a signal that does not fit.
@@ -45,11 +49,18 @@ class TAGConv(GraphLayer):
     cost = "K · E · min(C_in, C_out) + (K + 1) · N · C_in · C_out"
     reference = "Du, Zhang, Wu, Moura and Kar (2017), equation 3"
     takes_sparse = True
+    aggregations = AVERAGES
 
     def __init__(
-        self, in_channels: int, out_channels: int, K: int = 3, bias: bool = True, normalize: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        K: int = 3,
+        bias: bool = True,
+        normalize: bool = True,
+        **kwargs: Unpack[Aggregated],
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         width = lazy.check_width(type(self).__name__, in_channels, out_channels)
         if isinstance(K, bool) or not isinstance(K, int) or K < 0:
             raise ValueError(f"K, the number of hops, is a whole number >= 0; got {K!r}")
@@ -69,7 +80,9 @@ class TAGConv(GraphLayer):
     def forward(self, x: Tensor, edge_index: GraphLike = None, edge_weight: Tensor | None = None) -> Tensor:
         """The filtered signal on the same graph."""
         graph, learned = self.resolve(x, edge_index, edge_weight)
-        operator, weight = normalized_adjacency(graph, learned, x.dtype, add_self_loops=False, normalize=self.normalize)
+        operator, weight = normalized_adjacency(
+            graph, learned, x.dtype, aggr=self.aggr, add_self_loops=False, normalize=self.normalize
+        )
         coefficients = torch.stack([lin.weight.t() for lin in self.lins])  # pyright: ignore[reportCallIssue, reportArgumentType]
         return polynomial(x, operator, coefficients, self.bias, edge_weight=weight)
 

@@ -87,7 +87,7 @@ def _lines(
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=name, **style)
     axes.set_title(title, loc="left", fontsize=12, color=INK)
     axes.set_xlabel("epoch", fontsize=11, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(True, color="#e4e8ed", linewidth=0.9)
     axes.tick_params(colors=MUTED, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -15,30 +15,42 @@ class Order(Sampler[list[int]]):
     """The batches of an epoch as lists of indices, drawn anew each epoch, the same for the same seed.
 
     Args:
-        count: of examples. batch_size: of all batches but the last, which may be smaller. seed: decides the order.
+        count: of examples. batch_size: of all batches but the last, which may be smaller; a single example that is left
+            joins the batch before it, since batch norm has no statistics of one. seed: decides the order.
 
-    The orders are those of torch's `RandomSampler` with a generator of this seed. `skip` batches are left out of the
-    next epoch, and of that one only.
+    The orders are those of torch's `RandomSampler` with a generator of this seed, drawn when the first batch is asked
+    for: a loader with workers begins an epoch twice, and takes batches of the second alone.
 
     >>> order = Order(5, 2, seed=0)
-    >>> [sorted(sum(order, [])), len(order)]
-    [[0, 1, 2, 3, 4], 3]
+    >>> [len(batch) for batch in order], len(order)
+    ([2, 3], 2)
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size = count, batch_size
         self.generator = torch.Generator().manual_seed(seed)
-        self.skip = 0
+        self._next: list[int] | None = None
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def draw(self, skip: int = 0) -> None:
+        """Draw the next epoch's order now; `skip` batches are left out of it, and of that epoch only."""
         indices = torch.randperm(self.count, generator=self.generator).tolist()
         torch.randperm(self.count, generator=self.generator)  # RandomSampler draws twice an epoch
-        first, self.skip = self.skip * self.batch_size, 0
-        starts = range(first, self.count, self.batch_size)
-        return (indices[start : start + self.batch_size] for start in starts)
+        self._next = indices[skip * self.batch_size :]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._next is None:
+            self.draw()
+        indices, self._next = self._next or [], None
+        done = 0
+        while done < len(indices):
+            one_left_over = len(indices) - done == self.batch_size + 1 > 2
+            size = self.batch_size + one_left_over
+            yield indices[done : done + size]
+            done += size
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        one_left_over = self.count > self.batch_size > 1 and self.count % self.batch_size == 1
+        return -(-self.count // self.batch_size) - one_left_over
 
 
 def loader(dataset: Dataset, count: int, batch_size: int, seed: int | None = None, workers: int = 0) -> DataLoader:
@@ -96,7 +108,7 @@ class Passes:
         skip, self._skip = self._skip, 0
         order = order_of(self._loader)
         if order is not None:
-            order.skip = skip
+            order.draw(skip)
         iterator = iter(self._loader)
         if order is None:
             for _ in range(skip):

@@ -59,7 +59,11 @@ class Run:
             return cls(folder, found, _last(folder, blueprint, device))
         path = folder / checkpoints.BEST
         if not path.is_file():
-            raise ValueError(f"the run {folder} has no weights yet; go on with gconv train --resume {folder}")
+            newest = any((folder / name).is_file() for name in (checkpoints.LAST, checkpoints.BEFORE))
+            raise ValueError(
+                f"the run {folder} has no {checkpoints.BEST}; go on with gconv train --resume {folder}"
+                + ", or take those of its newest checkpoint with --weights last" * newest
+            )
         return cls(folder, found, Classifier.load(blueprint, path, device))
 
     @property

@@ -7,8 +7,9 @@ order of the epoch is drawn again from there, and the batches that were done are
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ class Session:
             weights = self.step.model.state_dict() if self.step.average is None else self.step.average.weights
             self._check(weights)
             notes = {"epoch": epoch, "test_accuracy": accuracy, "test_loss": loss, **dict(self._places.notes)}
-            checkpoints.save_weights(Path(self._places.folder) / checkpoints.BEST, weights, notes)
+            with self._told_what_is_kept():
+                checkpoints.save_weights(Path(self._places.folder) / checkpoints.BEST, weights, notes)
 
     @property
     def due(self) -> bool:
@@ -179,7 +181,8 @@ class Session:
             "random": {"now": random_state.capture(self._train), "epoch_start": self._epoch_start if within else None},
             "threads": torch.get_num_threads(),
         }  # fmt: skip
-        checkpoints.save(Path(self._places.folder), state)
+        with self._told_what_is_kept():
+            checkpoints.save(Path(self._places.folder), state)
         self._saved_at = f"step {self.iteration}"
 
     def resume(self, trainer: Engine) -> Iterable:
@@ -226,6 +229,13 @@ class Session:
 
         trainer.load_state_dict({"iteration": self.iteration, "max_epochs": self._epochs, "epoch_length": self._length})
         return Passes(self._train, skip)
+
+    @contextlib.contextmanager
+    def _told_what_is_kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror or error}{self.good}") from error
 
     def _check(self, weights: Mapping[str, Tensor]) -> None:
         for name, value in weights.items():

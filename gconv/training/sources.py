@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gconv.training import pretrained
+from gconv.training import checks, pretrained
 from gconv.training.blueprint import Classifier
 from gconv.training.runs import Run
 
@@ -44,11 +44,15 @@ def open_source(name: str, weights: str = "best", device: torch.device | str = "
         name: a run folder, or one of `pretrained.names()`. weights: of a run, 'best' or 'last'.
 
     Raises:
-        ValueError: for what is neither, with near names, and for damaged or foreign files.
+        ValueError: for what is neither, with near names, for damaged or foreign files, and for a device that is not
+            there.
 
     >>> open_source("lenet5-mnist").reads_handwriting
     True
     """
+    expected = checks.device(str(device))
+    if expected:
+        raise ValueError(f"device takes {expected}; got {str(device)!r}")
     if name in pretrained.names():
         return Source(name, pretrained.load(name, device).classifier, "mnist")
     folder = Path(name).expanduser()

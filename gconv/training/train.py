@@ -15,6 +15,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from gconv import plotting
+from gconv.data.skipped import Skipped, report
 from gconv.training import checkpoints, figures, files, gradient_check, measure, metrics, random_state, runs
 from gconv.training.augmentation import Augmentation
 from gconv.training.blueprint import Blueprint
@@ -48,7 +49,11 @@ class Watch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a training: its folder, its history, and what the best weights are worth on the test images."""
+    """What came of a training: its folder, its history, and what the best weights are worth on the test images.
+
+    Args:
+        left_out: pictures that could not be read, those that turned out to be damaged while they were needed too.
+    """
 
     folder: Path
     history: list[Epoch]
@@ -56,6 +61,7 @@ class Outcome:
     test: Scores
     classes: tuple[str, ...]
     seconds: float
+    left_out: tuple[Skipped, ...] = ()
 
 
 def train(settings: Settings, out: Path | None = None, watch: Watch | None = None) -> Outcome:
@@ -77,6 +83,7 @@ def train(settings: Settings, out: Path | None = None, watch: Watch | None = Non
     network = blueprint.build(settings.weights)
     place = settings.conv if settings.domain == "graph" else "grid"
     folder = out or runs.free_folder(settings.model, settings.data, place)
+    _try_augmentation(settings, found)
     if settings.gradient_check:
         _check_gradients(network, blueprint, found, settings, watch)
     runs.begin(folder, settings, blueprint)
@@ -169,8 +176,8 @@ def _train(
         f"{found.data.title}; {found.counts['train']:,} images to train on, {found.counts['validation']:,} to choose "
         f"by, {found.counts['test']:,} to test; {settings.epochs} epochs of {batches:,} batches into {folder}"
     )
-    for skipped in found.data.skipped:
-        watch.say(f"left out: {skipped.why}")
+    for line in report(found.data.skipped, f"{folder / runs.RESULTS} in the end"):
+        watch.say(line)
     _warn_of_space(folder, module, watch)
 
     with logged(folder / runs.LOGS, chosen, settings.tensorboard) as log:
@@ -219,12 +226,13 @@ def _finish(settings: Settings, folder: Path, found: Feeds, history: list[Epoch]
     scores = metrics.evaluate(
         run.logits, found.test, len(run.classes), loss=loss(settings.loss), device=settings.device
     )
+    left_out = found.data.skipped
     results = {
         "command": f"gconv train --config {folder / runs.SETTINGS}",
         "settings": settings.as_json(),
         "data": found.data.title,
         "images": found.counts,
-        "left_out": [skipped.why for skipped in found.data.skipped],
+        "left_out": [skipped.why for skipped in left_out],
         "parameters": run.classifier.network.num_parameters,
         "best_epoch": best["epoch"],
         "validation": {"top1": best["test_accuracy"], "loss": best["test_loss"]},
@@ -240,7 +248,7 @@ def _finish(settings: Settings, folder: Path, found: Feeds, history: list[Epoch]
     files.write(folder / runs.CURVES, plotting.to_svg(curves, name="curves", label=f"loss and accuracy of {title}"))
     files.write(folder / runs.CONFUSION, plotting.to_svg(confusion, name="confusion", label=f"confusion of {title}"))
     files.write(folder / runs.RESULTS, json.dumps(results, indent=1) + "\n")
-    return Outcome(folder, history, int(best["epoch"]), scores, run.classes, seconds)
+    return Outcome(folder, history, int(best["epoch"]), scores, run.classes, seconds, left_out)
 
 
 def _augment(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
@@ -248,6 +256,14 @@ def _augment(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], tup
     if not change:
         return None
     return lambda pictures, labels: change(pictures, labels, classes)
+
+
+def _try_augmentation(settings: Settings, found: Feeds) -> None:
+    """Find out before a folder is made whether the changes fit the pictures."""
+    augment = _augment(settings, found.data.num_classes)
+    if augment is not None:
+        with random_state.kept():
+            augment(torch.zeros(2, found.data.in_channels, *found.data.size), torch.tensor([0, 1]))
 
 
 def _check_gradients(network: Network, blueprint: Blueprint, found: Feeds, settings: Settings, watch: Watch) -> None:

@@ -6,7 +6,8 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from gconv.ops import GraphOps
 from gconv.spatial import DirectionalConv
 from grid_cnn import Conv2d, Grid, GridOps, Layer, bind, models
 
+_CHANNELS = "own_layer_channels"  # where a layer of the user's own is told the out_channels that it was made with
 _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
 
 
@@ -119,7 +121,9 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
         return Network(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
     ops = GraphOps(own_layer(variant) if ":" in variant else variant, ndim=grid.ndim)
     model = models.create(recipe, ops=ops, domain=graph, **options)
-    return Network(variant, model, bind(model, graph), graph, bridge.to_nodes, ops.title(kernel))
+    with _results_checked(model, variant):
+        module = bind(model, graph)
+    return Network(variant, model, module, graph, bridge.to_nodes, ops.title(kernel))
 
 
 def own_layer(variant: str) -> Callable[..., Layer]:
@@ -129,7 +133,8 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     with `K` (the number of terms of the kernel) and `bias` if it takes them.
 
     Raises:
-        ValueError: for a module that cannot be imported, or has no such layer.
+        ValueError: for a module that cannot be imported, or has no such layer; for a layer that is made or called in
+            another way.
     """
     place, _, name = variant.partition(":")
     module = _module(place, variant)
@@ -145,16 +150,63 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     if not callable(build):
         raise ValueError(f"variant {variant!r}: {name} is a {type(build).__name__}, and no class that makes layers")
     taken = inspect.signature(build).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    # The `**kwargs` of our own layers are PyG's, of which K and bias are none.
+    takes_all = any(p.kind is p.VAR_KEYWORD and "Unpack" not in str(p.annotation) for p in taken.values())
+    keywords = [key for key in ("K", "bias") if takes_all or key in taken]
+    _check_call(build, name, ["in_channels", "out_channels"], keywords, variant)
+    if isinstance(build, type):
+        _check_call(build.forward, f"{name}.forward", ["self", "x", "graph"], [], variant)  # pyright: ignore[reportAttributeAccessIssue]
 
     def make(in_channels: int, out_channels: int, K: int, *, bias: bool = True, **options: Any) -> Layer:
         given = {"K": K, "bias": bias}
-        fitting = {key: value for key, value in given.items() if takes_all or key in taken}
-        made: Any = build(in_channels, out_channels, **fitting, **options)
+        made: Any = build(in_channels, out_channels, **{key: given[key] for key in keywords}, **options)
+        if not isinstance(made, Layer):
+            kind = type(made).__name__
+            raise ValueError(
+                f"variant {variant!r}: {name} made a {kind}, which is no layer on a graph; subclass "
+                "gconv.MessagePassing, or gconv.GraphLayer"
+            )
+        made.__dict__[_CHANNELS] = out_channels
         return made
 
     make.__name__ = name
     return make
+
+
+def _check_call(function: Callable[..., Any], name: str, given: list[str], keywords: list[str], variant: str) -> None:
+    """Refuse what does not take these arguments, before it is called with them.
+
+    Raises:
+        ValueError: naming what it takes.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*given, **dict.fromkeys(keywords))
+    except TypeError as error:
+        called = ", ".join([*given, *(f"{key}=..." for key in keywords)])
+        raise ValueError(f"variant {variant!r}: {name}{signature} is called as {name}({called}): {error}") from error
+
+
+@contextmanager
+def _results_checked(model: Layer, variant: str) -> Iterator[None]:
+    """Look at what layers of the user's own give, while this lasts."""
+
+    def check(layer: Any, given: tuple[Any, ...], out: Any) -> None:
+        x, graph = given
+        expected = *x.shape[:-2], layer.codomain(graph).num_nodes, layer.__dict__[_CHANNELS]
+        if not isinstance(out, Tensor) or out.shape != expected:
+            found = f"a tensor {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise ValueError(
+                f"variant {variant!r}: {type(layer).__name__}.forward gave {found} for a signal {tuple(x.shape)}; "
+                f"expected a tensor {tuple(expected)}, out_channels at each node"
+            )
+
+    hooks = [part.register_forward_hook(check) for part in model.modules() if _CHANNELS in part.__dict__]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _module(place: str, variant: str) -> ModuleType:

@@ -276,6 +276,8 @@ def _widths(text: str, words: list[Word], widths: Sequence[int] | None) -> list[
     if widths is None:
         convs = list(dict.fromkeys(word.stage for word in weighted if word.name == "CONV"))
         return [256 if w.name == "FC" else min(32 << convs.index(w.stage), 512) for w in weighted]
+    if not isinstance(widths, Sequence):
+        raise ValueError(f"widths takes numbers in order, as in (16, 32), got {widths!r}")
     for width in widths:
         whole("widths", width)
     if len(widths) == len(weighted):

@@ -13,7 +13,9 @@ network design strategies (1989).
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
 
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import Layer, Sequential
@@ -45,13 +47,25 @@ def _net(name: str, layers: list[nn.Module], width: int, num_classes: int, ops: 
     return _drawn(Network(*layers, *head, name=name, domain=domain, sized=True))
 
 
+def fan_in(layer: nn.Module) -> int:
+    """How many signals a unit of a layer with weights sums over, its bias not counted; 0 for a layer without weights.
+
+    >>> [fan_in(layer) for layer in lecun1989_net3().modules() if fan_in(layer)]
+    [9, 25, 16]
+    """
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        return 0
+    # A row a unit where units have weights of their own, a row a map where they share them.
+    return (weight.flatten(0, 2) if isinstance(layer, LocallyConnected2d) else weight)[0].numel()
+
+
 def _drawn(net: Network) -> Network:
     """The network with its weights drawn as in the paper, from U(±2.4 / fan-in)."""
-    for module in net.modules():
-        weight = module._parameters.get("weight")
-        if weight is not None:
-            own = weight.flatten(0, 2) if isinstance(module, LocallyConnected2d) else weight  # a row a unit, or a map
-            nn.init.uniform_(weight, -2.4 / own[0].numel(), 2.4 / own[0].numel())
+    for layer in net.modules():
+        fan = fan_in(layer)
+        if fan:
+            nn.init.uniform_(cast(Tensor, layer.weight), -2.4 / fan, 2.4 / fan)
     return net
 
 

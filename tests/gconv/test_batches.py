@@ -214,3 +214,48 @@ def test_exact_taps_stay_within_a_graph():
     parts = [torch.randn(graph.num_nodes, 2, dtype=torch.float64) for graph in grids]
     wanted = torch.cat([layer(x, graph) for x, graph in zip(parts, grids, strict=True)])
     torch.testing.assert_close(layer(torch.cat(parts), batch_graphs(grids)), wanted)
+
+
+def undirected(nodes: int, seed: int) -> Graph:
+    matrix = torch.rand(nodes, nodes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).triu(1)
+    return interop.from_dense((matrix + matrix.t()) * (seed + 1))
+
+
+def test_each_graph_has_its_own_largest_eigenvalue():
+    graphs, layer = [undirected(5, 0), undirected(9, 3)], gconv.ChebConv(3, 4, 4, normalization=None).double()
+    union, parts = batch_graphs(graphs), [torch.randn(nodes, 3, dtype=torch.float64) for nodes in (5, 9)]
+    x = torch.cat(parts)
+    wanted = torch.cat([layer(part, graph) for part, graph in zip(parts, graphs, strict=True)])
+    torch.testing.assert_close(layer(x, union), wanted)
+    torch.testing.assert_close(layer(x, union, form="eigenbasis"), wanted)
+    learned = union.edge_weight.clone().requires_grad_()
+    torch.testing.assert_close(layer(x, union, learned), wanted)
+    slope = torch.autograd.grad(layer(x, union, learned).square().sum(), learned)[0]
+    for place, (part, graph) in enumerate(zip(parts, graphs, strict=True)):
+        alone = graph.edge_weight.clone().requires_grad_()
+        own = torch.autograd.grad(layer(part, graph, alone).square().sum(), alone)[0]
+        torch.testing.assert_close(slope[union.batch[union.edge_index[0]] == place], own)
+    largest = torch.tensor([graph.plan.lambda_max() for graph in graphs], dtype=torch.float64)
+    wanted = torch.cat(
+        [layer(part, graph, lambda_max=top) for part, graph, top in zip(parts, graphs, largest, strict=True)]
+    )
+    torch.testing.assert_close(layer(x, union, lambda_max=largest), wanted)  # the union says whose each node is
+
+
+def test_a_batch_has_a_basis_a_graph():
+    graphs = [undirected(4, 0), Graph(torch.zeros(2, 0).long(), 1), undirected(6, 1)]
+    union = batch_graphs(graphs)
+    order = torch.randperm(11)
+    number = torch.argsort(order)
+    mixed = Graph(number[union.edge_index], 11, union.edge_weight, batch=union.batch[order], num_graphs=4)  # one empty
+    for graph in (union, mixed):
+        basis, matrix = graph.plan.fourier("sym"), graph.plan.laplacian("sym").dense()
+        vectors = basis.vectors()
+        torch.testing.assert_close(vectors.t() @ vectors, torch.eye(11, dtype=torch.float64))
+        torch.testing.assert_close(vectors * basis.eigenvalues @ vectors.t(), matrix)
+        assert not vectors[graph.batch[:, None] != graph.batch].any()
+        x = torch.rand(2, 11, 3)
+        torch.testing.assert_close(basis.inverse(basis.transform(x)), x)
+    large = Graph(torch.zeros(2, 0).long(), 20_000, batch=torch.arange(20_000) // 19_999)
+    with pytest.raises(ValueError, match="2 dense matrices of 19,999×19,999"):
+        large.plan.fourier()

@@ -5,6 +5,7 @@ import doctest
 import importlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,21 +18,21 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import add_remaining_self_loops, to_torch_csr_tensor
 
 import gconv
-from benchmarks import contest, harness, layers_grid, showing, tables
+from benchmarks import contest, harness, layers_grid, plain, tables
 from benchmarks.contenders import Result, bit_equal, disagreement, step_of
 from benchmarks.edges import Edges, with_loops
 from benchmarks.floor import Product, floor_step
 from benchmarks.harness import NAMES, ROOT, Options
-from benchmarks.row import Target, linears, theirs_of, twins
-from benchmarks.rows import GRID, ROWS, SINGLE
+from benchmarks.row import linears, theirs_of, twins
+from benchmarks.rows import ROWS
 from benchmarks.single import random_edges
 from gconv import grid_graph
 from gconv.bench import checkout
 
 QUIET = Options(quick=True, say=lambda _: None)
 MODULES = (
-    *NAMES, "harness", "contenders", "contest", "edges", "floor", "plain", "plain_networks", "row", "rows", "showing",
-    "single", "tables",
+    *NAMES, "harness", "contenders", "contest", "edges", "expected", "floor", "plain", "plain_networks", "row", "rows",
+    "showing", "single", "tables",
 )  # fmt: skip
 
 
@@ -135,7 +136,9 @@ def test_floor_does_the_products_and_no_others():
     assert counter.get_total_flops() == 3 * 2 * (3 * 2 * 9 * 4 * 8 + 2 * 20 * 8 * 8)
 
 
-@pytest.mark.parametrize("name", ["GCN", "SAGE", "GIN", "TAG", "Cheb 3", "GAT", "GATv2", "FeaSt"])
+@pytest.mark.parametrize(
+    "name", ["GCN", "SAGE", "GIN", "TAG", "Cheb 3", "GAT", "GATv2", "FeaSt", "GraphConv", "GatedGraph"]
+)
 def test_floor_has_the_products_of_pygs_layer(name):
     # PyG multiplies nodes by matrices as the equation does: its multiply-adds on nodes are those of the floor.
     row = ROWS[name]
@@ -231,46 +234,15 @@ def test_scaled_ways_are_scaled():
     assert harness.record((1.0, 2.0, 3.0, 4.0), scale=4.0)["rounds"] == [4.0, 8.0, 12.0, 16.0]
 
 
-def entry(*rounds):
-    return harness.record(rounds)
-
-
-def test_tables_say_what_is_met():
-    row = {
-        "name": "GAT",
-        "milliseconds": {
-            "ours": entry(4.0, 4.0, 8.0),
-            contest.COMPILED: entry(2.0, 2.0, 2.0),
-            "floor": entry(1.0, 1.0, 1.0),
-            "static": entry(10.0, 10.0, 16.0),
-            "sparse CSR": entry(9.0, 9.0, 9.0),
-        },
-        "left_out": {"block-diagonal": "no memory"},
-        "scaled_from": {"static": 16},
-        "once": [],
-        "bit_equal": False,
-        "target": dataclasses.asdict(Target(pyg=2.0, floor=3.5, compiled=2.0)),
-    }
-    part = {"rows": [row], "missing": {"GIN": "gconv has no GINConv (yet)"}, "failed": {"TAG": "ours differs"}}
-    table = showing.layers("T", part, ("block-diagonal", "static", "sparse CSR"))
-    first, second = (dict(zip(table.headings, cells, strict=True)) for cells in table.rows)
-    assert first["ours / floor"] == "4.00"
-    assert first["PyG's best / ours"] == "2.25"
-    assert (first["sparse CSR"], first["static"], first["block-diagonal"]) == ("**9.00**", "10.0\\*", "–")
-    assert first["met"] == "no: floor"
-    assert second["layer"] == "GAT, compiled"
-    assert (second["ours / floor"], second["at most"], second["met"]) == ("2.00", "2.00", "yes")
-    notes = "\n".join(table.notes)
-    for words in ("GAT, static: 16", "no memory (GAT)", "no GINConv", "Failed: TAG", "Not bit-equal", "~"):
-        assert words in notes
-
-
-def test_targets_cover_every_layer_of_the_table():
-    assert set(GRID) | set(SINGLE) == set(ROWS)
-    for name in GRID:
-        assert ROWS[name].target != Target(), name
-    for name in SINGLE:
-        assert ROWS[name].single.pyg is not None, name
+def test_plain_splines_are_the_equations():
+    # Functions of degree 1 interpolate: Σ_p B_p(u) f(knot p) is f(u) where f is linear; at a knot one of them is 1.
+    points = torch.cat([torch.rand(50, 2), torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.25]])])
+    values, numbers = plain.hats(points, 5)
+    knots = torch.cartesian_prod(torch.linspace(0, 1, 5), torch.linspace(0, 1, 5)).flip(1)  # the first axis is fastest
+    torch.testing.assert_close((values[..., None] * knots[numbers]).sum(1), points)
+    torch.testing.assert_close(values.sum(1), torch.ones(54))
+    assert values[-4:].sort(1).values[:, -1].tolist() == [1.0] * 4
+    assert "gconv" not in Path(plain.__file__).read_text().replace("`gconv`", "")
 
 
 def test_a_missing_layer_is_left_out_with_a_message(monkeypatch):
@@ -317,7 +289,10 @@ def test_every_claim_runs(name, tmp_path, request):
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
     assert written["machine"]["threads"] == torch.get_num_threads()
     assert written["versions"].keys() >= {"torch", "torch-geometric", "python"}
-    assert written["calibration"]["spread"] >= 0
+    assert ("calibration" in written) == ("rounds" in written) == (name not in harness.STUDIES)
+    repeated = harness.module(name).REPEATED.format(**written)
+    assert re.fullmatch(r"\d+ (rounds|seeds|later steps)|one seed|medians of \d processes", repeated)
+    assert tables.made_by(written).endswith(f"; {repeated}." if harness.quiet(written) else "was not quiet**.")
     shown = harness.module(name).tables(written)
     assert shown == harness.module(name).tables(json.loads(json.dumps(found)))
     assert any(table.rows for table in shown)
@@ -327,27 +302,6 @@ def test_every_claim_runs(name, tmp_path, request):
     assert harness.failures(written) == []
     with pytest.raises(ValueError, match="quick run"):
         tables.read(name, tmp_path)
-
-
-def test_pages_are_those_of_the_results():
-    page, readme = tables.PAGE.read_text(), tables.README.read_text()
-    assert tables.with_tables(page) == page
-    assert tables.with_short(readme) == readme
-    assert "## Expectations and what came" in page
-
-
-def test_pages_are_filled_from_json_and_markers_are_needed(tmp_path):
-    found = harness.measure("layers_grid", dataclasses.replace(QUIET, out=tmp_path, rows=("GCN",)))
-    path = tmp_path / "layers_grid.json"
-    path.write_text(json.dumps({**found, "quick": False, "partial": False}))
-    filled = tables.with_tables(tables.PAGE.read_text(), tmp_path)
-    assert "| GCN | " in filled
-    assert f"torch {torch.__version__.partition('+')[0]}" in filled
-    assert filled.count("Not measured yet") == len(NAMES) - 1
-    assert "| GCN | " in tables.with_short(tables.README.read_text(), tmp_path)
-    assert tables.with_tables(filled, tmp_path) == filled
-    with pytest.raises(ValueError, match="lacks the markers"):
-        tables.with_short("no markers", tmp_path)
 
 
 def test_training_on_cora_goes_on_where_it_was_broken_off(tmp_path, data_dir):
@@ -364,10 +318,13 @@ def test_training_on_cora_goes_on_where_it_was_broken_off(tmp_path, data_dir):
     assert "12.5 ± 0.0 %" in tables.markdown(harness.module("cora").tables(found)[0])
 
 
-def test_where_json_goes(tmp_path):
-    assert Options().folder == harness.RESULTS
-    assert Options(quick=True).folder == Options(rows=("GCN",)).folder == Path("runs/bench")
-    assert Options(quick=True, out=tmp_path).folder == tmp_path
+def test_where_json_goes():
+    assert Options().out == Path("runs/bench")
+    before = {path: path.stat().st_mtime_ns for path in harness.RESULTS.iterdir()}
+    for partial in (Options(quick=True, out=harness.RESULTS), Options(rows=("GCN",), out=harness.RESULTS)):
+        with pytest.raises(ValueError, match="a quick or partial run is no result"):
+            harness.measure("layers_grid", partial)
+    assert {path: path.stat().st_mtime_ns for path in harness.RESULTS.iterdir()} == before
 
 
 def test_a_failing_process_says_why():

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks import degradation, lecun1989, networks, tables
 from benchmarks.degradation import Augmented, Pictures, Settings, Training
-from gconv.data.images import ImageData
+from gconv.data.images import ImageData, permutation
 from grid_cnn import models
 
 
@@ -62,7 +62,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path):
     torch.rand(7)  # whatever else draws numbers
     first = Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt")
     first.epoch()
-    (tmp_path / "parts.tmp").write_bytes(b"half a state")  # killed while it wrote
+    (tmp_path / "parts.pt.tmp").write_bytes(b"half a state")  # killed while it wrote
     for _ in range(2):
         Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt").epoch()
     last = Training("resnet20_cifar", subset(), SETTINGS, tmp_path / "parts.pt")
@@ -105,13 +105,34 @@ def test_the_protocol_of_1989():
     assert not torch.equal(other.images, train.images)
 
 
-def test_shared_kernels_take_shorter_steps():
-    groups = lecun1989.optimizer(models.create("lecun1989_net5"), 1.0).param_groups
-    assert [(group["lr"], group["params"][0].shape[1:]) for group in groups[:2]] == [
-        (0.125, (1, 3, 3)),
-        (0.25, (2, 5, 5)),
-    ]
-    assert sum(p.numel() for group in groups for p in group["params"]) == 1060
+def test_rates_are_divided_by_fan_in():
+    net = models.create("lecun1989_net5")
+    found = lecun1989.rates(net, 1.0)
+    assert found.keys() == dict(net.named_parameters()).keys()
+    assert sorted(1 / rate for rate in found.values()) == [9, 9, 50, 50, 64, 64]
+
+
+@pytest.mark.parametrize("name", ["lecun1989_net3", "lecun1989_net5"])
+def test_networks_that_train_at_once_are_as_one_by_one(name):
+    """Against torch's SGD, a network at a time, on the same pictures in the same order."""
+    draws = [lecun1989.few(digits(), seed=seed) for seed in (0, 1)]
+    draws = [(lecun1989.Part(part.images[::16], part.labels[::16]), test) for part, test in draws]
+    together = lecun1989.trained(name, draws, lecun1989.Course(2, 3, 0.5, 2), first_seed=4)
+    for seed, (train, test), accuracies in zip((4, 5), draws, together, strict=True):
+        torch.manual_seed(seed)
+        net = models.create(name)
+        rates = lecun1989.rates(net, 0.5)
+        stepper = torch.optim.SGD([{"params": [p], "lr": rates[key]} for key, p in net.named_parameters()])
+        for epoch in range(3):
+            for chosen in permutation(20, 1000 * (seed + 1) + epoch).split(2):
+                stepper.zero_grad()
+                lecun1989.squared_error(net(train.images[chosen]), train.labels[chosen]).backward()
+                stepper.step()
+            for group, rate in zip(stepper.param_groups, rates.values(), strict=True):
+                group["lr"] = rate * (1 - (epoch + 1) / 3)
+        with torch.no_grad():
+            found = [float((net(part.images).argmax(1) == part.labels).double().mean()) for part in (train, test)]
+        assert found == pytest.approx(accuracies)
 
 
 @pytest.mark.parametrize("index", range(1, 6))

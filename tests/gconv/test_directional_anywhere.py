@@ -199,6 +199,8 @@ def test_misuse_is_refused():
         DirectionalConv(1, 1, 3, assignment="nearest")
     with pytest.raises(ValueError, match=r"spacing takes a positive number, got 0\.0"):
         DirectionalConv(1, 1, 3, spacing=0.0)
+    with pytest.raises(ValueError, match="spacing takes a positive number, got inf"):
+        DirectionalConv(1, 1, 3, assignment="bilinear", spacing=float("inf"))
     layer = DirectionalConv(1, 1, 3, assignment="bilinear", spacing=1e-12)
     with pytest.raises(ValueError, match=r"too many to count; pass the distance"):
         layer(torch.zeros(2, 1), scattered(torch.tensor([[0.0, 0.0], [1e9, 1e9]])))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import gconv
 from gconv.functional.attention import attention
+from gconv.functional.chebyshev import chebyshev_filter
 
 LAYERS = {
     "GAT": lambda: gconv.GATConv(6, 4, heads=2),
@@ -118,3 +119,17 @@ def test_large_signals_stay_finite(name, size, dtype):
     gradients = torch.autograd.grad(y.sum(), [x, *layer.parameters()])
     assert all(t.isfinite().all() for t in (y, *gradients))
     near(y, layer(x, graph, form="portable"), 0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["eigenbasis", "fused"])
+def test_chebyshev_forms_take_signals_that_autocast_has_halved(form, dtype):
+    """What a layer before it leaves behind: half the signal, float32 the coefficients."""
+    graph = gconv.grid_graph((6, 6), neighbors=8)
+    x, weights = torch.randn(5, 36, 3), torch.randn(4, 3, 2, requires_grad=True)
+    wanted = chebyshev_filter(x.to(dtype).float(), graph, weights, form=form)
+    (gradient,) = torch.autograd.grad(wanted.square().sum(), weights)
+    with torch.autocast("cpu", dtype):
+        found = chebyshev_filter(x.to(dtype), graph, weights, form=form)
+    near(found, wanted, 0.02)
+    near(torch.autograd.grad(found.float().square().sum(), weights)[0], gradient, 0.03)

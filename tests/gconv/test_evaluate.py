@@ -191,6 +191,8 @@ def test_what_is_no_run(tmp_path):
         open_source("lenet5-mnst")
     with pytest.raises(ValueError, match=r"is no run of gconv train: it has no settings\.yaml"):
         open_source(str(tmp_path))
+    with pytest.raises(ValueError, match=r"device takes .*; got 'gpu'"):
+        open_source("lenet5-mnist", device="gpu")
 
 
 def test_the_command_prints_tables_or_json(run, capsys):

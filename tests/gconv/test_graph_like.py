@@ -215,8 +215,8 @@ class TestLearnedWeights:
         assert weight.grad.abs().sum() > 0
 
     def test_of_a_wrong_shape(self, layer, x):
-        with pytest.raises(ValueError, match=r"GCNConv: edge_weight has shape \(30,\).*got \(30, 1\)"):
-            layer(x, edges()[0], torch.rand(30, 1, requires_grad=True))
+        with pytest.raises(ValueError, match=r"GCNConv: edge_weight has shape \(30,\).*got \(30, 2\)"):
+            layer(x, edges()[0], torch.rand(30, 2, requires_grad=True))
 
 
 class TestPyg:

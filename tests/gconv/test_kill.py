@@ -1,33 +1,39 @@
 """SIGKILL at any moment, in the middle of a write too: the run goes on to the same bits."""
 
-import dataclasses
+import contextlib
+import itertools
 import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from run_oracles import TINY, assert_same, final, without_figures
+from run_oracles import assert_same, final, without_figures
 
+from gconv import cli
 from gconv.training import checkpoints, files
 from gconv.training.runs import Run
-from gconv.training.train import resume, train
+
+OPTIONS = (
+    "--size", "12x12", "--epochs", 3, "--batch-size", 128, "--dropout", 0.2, "--ema", 0.9, "--checkpoint-every", 1
+)  # fmt: skip
 
 
-def run_in_process(folder, die=None):
-    """Begin a run, or go on with it; `die` = (kind, how often it is let pass) kills it in the middle of a write."""
+def command(folder, die=None):
+    """`gconv train`, or `--resume` of what is there; `die` = (kind, times) kills it in the middle of a write."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     without_figures()
     if die is not None:
         _die(*die)
-    if (folder / "settings.yaml").exists():
-        resume(folder)
-    else:
-        train(dataclasses.replace(TINY, epochs=3, batch_size=128, checkpoint_every=1), folder)
+    begin = ["--out", folder, *OPTIONS]
+    sys.argv = ["gconv", "train", *map(str, ["--resume", folder] if (folder / "settings.yaml").exists() else begin)]
+    with open(folder.with_suffix(".log"), "a") as log, contextlib.redirect_stdout(log):
+        cli.main()
 
 
 def _die(kind, after):
@@ -65,18 +71,22 @@ def _die(kind, after):
 
 @pytest.fixture(scope="module")
 def processes():
+    """Processes that are forked from one that has imported all that a run needs: they begin at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gconv.training.train", "sklearn.datasets", "matplotlib.figure"])
+    needed = ["gconv.commands.app", "gconv.training.train", "torch._dynamo", "sklearn.datasets", "matplotlib.figure"]
+    context.set_forkserver_preload(needed)
     return context
 
 
 @pytest.fixture(scope="module")
 def unharmed(processes, tmp_path_factory):
+    """How a run ends that is never killed, and how long it takes."""
+    processes.Process(target=int).start()  # the server's imports are not the run's
     folder = tmp_path_factory.mktemp("unharmed") / "run"
-    process = processes.Process(target=run_in_process, args=(folder,))
+    process = processes.Process(target=command, args=(folder,))
     process.start()
-    while not (folder / "settings.yaml").exists() and process.is_alive():
-        time.sleep(0.01)
+    while not folder.with_suffix(".log").exists() and process.is_alive():
+        time.sleep(0.001)
     began = time.monotonic()
     process.join()
     assert process.exitcode == 0
@@ -84,37 +94,39 @@ def unharmed(processes, tmp_path_factory):
 
 
 def test_killed_at_random_moments(processes, unharmed, tmp_path):
-    """SIGKILL fourteen times, in three runs; each ends as the run that was never killed."""
+    """SIGKILL twenty times, in as many runs as that takes; each ends as the run that was never killed."""
     whole, seconds = unharmed
     moments = random.Random(1998)
-    killed = 0
-    for number, times in enumerate((5, 5, 4)):
-        folder = tmp_path / str(number)
-        for _ in range(times):
-            process = processes.Process(target=run_in_process, args=(folder,))
-            process.start()
-            process.join(moments.uniform(0.15, 0.3 + 0.5 * seconds))
-            process.kill()
-            process.join()
-            killed += process.exitcode == -signal.SIGKILL
-        process = processes.Process(target=run_in_process, args=(folder,))
+    folders = (tmp_path / str(number) for number in itertools.count())
+    folder, killed, stages = next(folders), 0, set()
+    while killed < 20 or folder.exists():
+        process = processes.Process(target=command, args=(folder,))
         process.start()
+        if killed < 20:
+            process.join(moments.uniform(0.05, 1) * seconds)
+            process.kill()
         process.join()
-        assert process.exitcode == 0
-        assert_same(final(folder), whole)
-        assert Run.open(folder).results is not None
-    assert killed >= 7  # the others were done before
+        if process.exitcode == -signal.SIGKILL:
+            killed += 1
+            state = checkpoints.recover(folder) if folder.exists() else None
+            stages.add(state and state["position"]["iteration"])
+        else:
+            assert process.exitcode == 0
+            assert_same(final(folder), whole)
+            assert Run.open(folder).results is not None
+            folder = next(folders)
+    assert len(stages) > 4
 
 
 @pytest.mark.parametrize("kind", ["half", "before rename", "before second name"])
 def test_killed_in_the_middle_of_a_write(kind, processes, unharmed, tmp_path):
     for after in (2, 5):
-        process = processes.Process(target=run_in_process, args=(tmp_path / "run", (kind, after)))
+        process = processes.Process(target=command, args=(tmp_path / "run", (kind, after)))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert checkpoints.recover(tmp_path / "run")["position"]["iteration"] >= after
-    process = processes.Process(target=run_in_process, args=(tmp_path / "run",))
+    process = processes.Process(target=command, args=(tmp_path / "run",))
     process.start()
     process.join()
     assert process.exitcode == 0

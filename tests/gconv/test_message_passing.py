@@ -1,8 +1,4 @@
-"""Users' own layers on `MessagePassing`: PyG's hooks and numbers, many signals, recipes, the command line."""
-
-import subprocess
-import sys
-import textwrap
+"""Users' own layers on `MessagePassing`: PyG's hooks and numbers, many signals."""
 
 import pytest
 import torch
@@ -11,9 +7,7 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.utils import softmax
 
-from gconv import Graph, GraphOps, MessagePassing, grid_graph
-from gconv.training import variants
-from grid_cnn import Sequential, bind, models
+from gconv import Graph, MessagePassing
 
 AGGREGATIONS = ("add", "sum", "mean", "max", "min", "median", "std", "var", "softmax", ["mean", "max"])
 
@@ -190,80 +184,6 @@ def test_an_aggregation_of_pyg_and_one_of_ones_own(case):
             return inputs.new_zeros(dim_size, inputs.shape[1]).index_add(0, index, inputs)
 
     torch.testing.assert_close(Own(None)(x, edge_index), plain(pyg.MessagePassing)("add")(x, edge_index))
-
-
-TEN_LINES = """
-    from torch import nn
-    from gconv import MessagePassing
-
-    class Mine(MessagePassing):
-        def __init__(self, in_channels, out_channels):
-            super().__init__(aggr="mean")
-            self.lin = nn.Linear(in_channels, out_channels)
-
-        def forward(self, x, edge_index):
-            return self.propagate(edge_index, x=self.lin(x))
-
-        def message(self, x_i, x_j):
-            return (x_j - x_i).relu()
-
-    class Terms(Mine):
-        def __init__(self, in_channels, out_channels, K=None, bias=True):
-            super().__init__(in_channels, out_channels)
-            self.K = K
-
-    class Stranger(nn.Module):
-        pass
-
-    number = 3
-"""
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    (tmp_path / "mine_of_mine.py").write_text(textwrap.dedent(TEN_LINES))
-    (tmp_path / "broken_of_mine.py").write_text("import no_such_package")
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("mine_of_mine", None)
-
-
-def test_in_sequences_and_recipes(own):
-    graph = grid_graph((16, 16))
-    mine = variants.own_layer("mine_of_mine:Mine")
-    net = Sequential(mine(3, 4, 9), nn.ReLU(), mine(4, 2, 9))
-    assert net(torch.randn(2, 256, 3), graph).shape == (2, 256, 2)
-    recipe = models.lenet5(ops=GraphOps(mine), domain=graph)
-    fast = bind(recipe, graph)
-    assert fast(torch.randn(2, 256, 1)).shape == (2, 10)
-    assert GraphOps(mine).title(5) == "Mine"
-    assert variants.own_layer("mine_of_mine.py:Terms")(3, 4, 25).K == 25
-    with pytest.raises(TypeError, match=r"made a Linear, which is no layer on a graph; subclass gconv\.MessagePassing"):
-        GraphOps(lambda cin, cout, K, bias: nn.Linear(cin, cout)).conv(3, 4, 3)
-
-
-def test_variants_that_are_not_there(own):
-    for variant, message in (
-        ("mine_of_mine:Nine", r"has no Nine; did you mean Mine\?"),
-        ("mine_of_mine:", "has no class of an empty name"),
-        ("no_such_module:Mine", "there is no module 'no_such_module' in"),
-        ("no_such_file.py:Mine", "there is no file 'no_such_file.py' in"),
-        ("broken_of_mine:Mine", "cannot be imported: No module named 'no_such_package'"),
-        ("mine_of_mine:Stranger", "Stranger is no layer on a graph; subclass"),
-        ("mine_of_mine:number", "number is a int, and no class that makes layers"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            variants.check([variant])
-    with pytest.raises(ValueError, match="given twice"):
-        variants.check(["mine_of_mine:Mine"] * 2)
-
-
-def test_the_command_line(own):
-    command = [sys.executable, "-m", "gconv.cli", "compare", "--size", "8x8", "--epochs", "1", "--seeds", "1"]
-    done = subprocess.run([*command, "--variants", "mine_of_mine:Mine"], capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr
-    assert "mine_of_mine:Mine" in (own / "runs/compare/results.json").read_text()
-    assert "Mine" in (own / "runs/compare/report.html").read_text()
 
 
 def test_misfits_are_named(case):

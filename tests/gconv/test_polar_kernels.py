@@ -6,7 +6,7 @@ import pytest
 import torch
 from graph_oracles import assert_close
 
-from gconv import AnisotropicConv, GeodesicConv, Graph, grid_graph, polar
+from gconv import AnisotropicConv, GeodesicConv, Graph, batch_graphs, grid_graph, polar
 from gconv.spatial.polar import PolarConv
 
 INDEX = torch.tensor([[1, 2, 3, 0, 2, 4, 0], [0, 0, 0, 1, 1, 2, 4]])
@@ -189,6 +189,18 @@ def test_frames_turn_with_the_surface():
     assert_close(layer(x, graph.having(edge_attr=after)), layer(x, graph.having(edge_attr=before)), 1e-9)
 
 
+def test_frames_of_a_batch_are_those_of_its_graphs():
+    spheres = []
+    for seed, centre in ((0, 0.0), (1, 3.0), (2, -4.0)):
+        points = torch.randn(30, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        points = points / points.norm(dim=1, keepdim=True)
+        near = torch.cdist(points, points).fill_diagonal_(9).topk(6, largest=False).indices.flatten()
+        edges = torch.stack([near, torch.arange(30).repeat_interleave(6)])
+        spheres.append(Graph(edges, 30, pos=points + centre))
+    wanted = torch.cat([polar(sphere).edge_attr for sphere in spheres])
+    assert_close(polar(batch_graphs(spheres)).edge_attr, wanted)
+
+
 def test_bad_input_is_refused():
     x, graph = torch.zeros(6, 2), scattered()
     layer = GeodesicConv(2, 3, 1, 4)
@@ -200,6 +212,8 @@ def test_bad_input_is_refused():
         layer(torch.zeros(9, 2), grid_graph((3, 3)))
     with pytest.raises(ValueError, match=r"ρ >= 0; edge 0 has"):
         layer(x, graph, -graph.edge_attr)
+    with pytest.raises(ValueError, match=r"finite, .* edge 0 has \[nan, nan\]"):
+        layer(x, graph, (graph.edge_attr * torch.nan).requires_grad_())
     with pytest.raises(ValueError, match="normals belong to positions in three dimensions"):
         polar(grid_graph((3, 3)), normals=torch.zeros(9, 2))
     with pytest.raises(ValueError, match=r"directions has shape \(9, 2\) here, got \(9, 3\)"):

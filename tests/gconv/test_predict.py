@@ -83,6 +83,16 @@ def test_unreadable_pictures_are_named_and_fail_only_the_strict(digits, tmp_path
     with pytest.raises(ValueError, match="2 of 3 pictures cannot be read"):
         run("lenet5-mnist", tmp_path, "--strict", capsys=capsys)
     assert "good.png" in capsys.readouterr().out  # what could be read is told all the same
+    with pytest.raises(ValueError, match="1 of 1 pictures cannot be read"):
+        run("lenet5-mnist", tmp_path / "zero.png", capsys=capsys)
+
+
+def test_names_are_printed_as_they_are(digits, tmp_path, capsys):
+    """No part of a path is taken for colours or signs, and none is cut off where no terminal is."""
+    folder = tmp_path / ("long" * 30) / "[red]"
+    folder.mkdir(parents=True)
+    path = save(photograph(digits[0][0]), folder / "[b]:x:.png")
+    assert str(path) in run("lenet5-mnist", path, capsys=capsys).out
 
 
 def test_top_is_no_more_than_there_are_classes(digits, tmp_path):

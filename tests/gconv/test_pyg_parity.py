@@ -41,6 +41,8 @@ LAYERS = {
 GAUSSIANS = {
     "mean": {},
     "sum": {"aggr": "add"},
+    "largest": {"aggr": "max"},
+    "deviation": {"aggr": "std", "separate_gaussians": True},
     "no root, no bias": {"root_weight": False, "bias": False},
     "separate": {"separate_gaussians": True},
     "separate sum": {"separate_gaussians": True, "aggr": "add", "root_weight": False},
@@ -185,5 +187,5 @@ def test_gaussians_refuse_what_does_not_fit():
         layer(x, edge_index)
     with pytest.raises(ValueError, match=r"edge_attr has shape .*, 2\) here, got .*, 3\)"):
         layer(x, edge_index, torch.rand(edge_index.shape[1], 3))
-    with pytest.raises(ValueError, match="aggr is 'mean' or 'add'"):
-        gconv.GMMConv(5, 7, 2, 4, aggr="max")
+    with pytest.raises(ValueError, match=r"GMMConv: aggr is one of 'add'.*got 'most'"):
+        gconv.GMMConv(5, 7, 2, 4, aggr="most")

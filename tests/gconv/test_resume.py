@@ -1,6 +1,7 @@
 """A run that is stopped, however, ends at the same bits as one that never was."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from gconv.training import checkpoints, figures
+from gconv.training import checkpoints, figures, loading
 from gconv.training.fit import Checkpoints, DivergedError, batches, fit
 from gconv.training.runs import Run
 from gconv.training.train import Watch, resume, train
@@ -87,7 +88,9 @@ def test_stopped_twice_and_early(tmp_path):
     assert_same(final(tmp_path / "cut"), whole)
 
 
-@pytest.mark.parametrize("make", ["batches", "torch's own", "torch's own, global", "a list"])
+@pytest.mark.parametrize(
+    "make", ["batches", "with workers", "torch's own", "torch's own, global", "torch's own, with workers", "a list"]
+)
 def test_loaders_of_users_are_gone_on_with(make, tmp_path):
     """A loader that knows nothing of checkpoints: its generators are put back, and its batches are drawn again."""
     inputs, labels = torch.randn(40, 4), torch.arange(40) % 2
@@ -96,6 +99,8 @@ def test_loaders_of_users_are_gone_on_with(make, tmp_path):
         data = TensorDataset(inputs, labels)
         return {
             "batches": lambda: batches(inputs, labels, 8, seed=3),
+            "with workers": lambda: loading.loader(data, 40, 8, seed=3, workers=2),
+            "torch's own, with workers": lambda: DataLoader(data, 8, shuffle=True, num_workers=2),
             "torch's own": lambda: DataLoader(
                 data, 8, sampler=RandomSampler(data, generator=torch.Generator().manual_seed(1))
             ),
@@ -117,6 +122,32 @@ def test_loaders_of_users_are_gone_on_with(make, tmp_path):
         with pytest.raises(Stop):
             go(tmp_path / str(stop), stop=stop)
         assert_same(dict(go(tmp_path / str(stop), resume=True)), dict(whole))
+
+
+def test_workers_change_nothing():
+    data = TensorDataset(torch.arange(20))
+    orders = []
+    for workers in (0, 2):
+        found = loading.loader(data, 20, 3, seed=4, workers=workers)
+        orders.append([[x.tolist() for (x,) in found] for _ in range(2)])
+    order = RandomSampler(data, generator=torch.Generator().manual_seed(4))
+    assert [list(itertools.chain(*epoch)) for epoch in orders[0]] == [list(order), list(order)]
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize(("count", "size", "sizes"), [
+    (7, 3, [3, 4]), (8, 3, [3, 3, 2]), (9, 3, [3, 3, 3]), (1, 3, [1]), (3, 2, [3]), (3, 1, [1, 1, 1]), (2, 1, [1, 1]),
+])  # fmt: skip
+def test_no_batch_of_one_is_left_over(count, size, sizes):
+    """Batch norm would refuse it, after a whole epoch."""
+    order = loading.Order(count, size, seed=0)
+    for skip in range(len(sizes)):
+        order.draw(skip)
+        assert [len(batch) for batch in order] == sizes[skip:]
+        assert len(order) == len(sizes)
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    if size > 1 and count > 1:
+        fit(net, batches(torch.randn(count, 4), torch.zeros(count, dtype=torch.int64), size, seed=0), epochs=1)
 
 
 # What is refused.

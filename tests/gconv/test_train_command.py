@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Engine
+from rich.console import Console
 
 from gconv import cli
-from gconv.training import checkpoints, settings
+from gconv.commands.train import Bar
+from gconv.training import checkpoints, figures, settings
 from gconv.training.feeds import feeds, moments, split
 from gconv.training.metrics import evaluate
 from gconv.training.runs import Run, free_folder
+from gconv.training.session import Epoch
 from gconv.training.settings import Settings
 from gconv.training.train import train
 from grid_cnn import models
@@ -171,6 +176,7 @@ def test_settings_files_that_are_refused(text, words, gconv, tmp_path):
         (("linear", "--dropout", 0.5), ("linear takes no argument 'dropout'",)),
         (("--epoch", 3), ("--epoch", "--epochs")),
         (("--lr", "fast"), ("--lr", "number")),
+        (("--augment", "cutout:40"), ("a square of 40 pixels does not fit pictures of 28x28",)),
         (("--weights", "nowhere.pth"), ("nowhere.pth",)),
     ],
     ids=lambda value: " ".join(map(str, value)),
@@ -241,6 +247,23 @@ def test_an_interrupt_that_crosses_the_exec_of_a_text_ends_in_130(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_the_bar_ends_full_before_the_test_begins():
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    bar = Bar(screen)
+    trainer = Engine(lambda engine, batch: 0.5)
+    bar.attach(trainer)
+    trainer.run([(torch.zeros(3), torch.zeros(3))] * 7, max_epochs=2)
+    told = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", screen.file.getvalue())
+    assert re.search(r"epoch 2/2 .*14/14 loss 0.5000, [\d,]+ images/s", told.splitlines()[-1])
+    screen.print("afterwards")
+    assert screen.file.getvalue().endswith("afterwards\n")  # and is not drawn again below
+
+
+def test_one_epoch_is_epoch_one():
+    for axes in figures.curves([Epoch(1, 1.0, 0.5, 0.8, 0.6, 0.9, 0.1)], best=1).axes:
+        assert [tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]] == [1]
 
 
 def test_real_mnist_from_the_files(data_dir, tmp_path):

@@ -61,7 +61,7 @@ def test_exports_hold_no_custom_operator(layer):
 def test_readouts_of_a_batch_are_those_of_its_graphs(readout):
     parts = [Data(x=torch.randn(n, 2), edge_index=torch.tensor([[0, 1], [1, 0]])) for n in (3, 2)]
     batch = Batch.from_data_list(parts)
-    torch.testing.assert_close(readout(batch.x, batch), torch.cat([readout(data.x, data) for data in parts]))
+    torch.testing.assert_close(readout(batch.x, batch), torch.stack([readout(data.x, data) for data in parts]))
 
 
 def test_flatten_refuses_a_batch_of_several_graphs():

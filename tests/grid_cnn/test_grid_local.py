@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call
+from torch.func import functional_call, grad, stack_module_state, vmap
 
 from grid_cnn import Conv1d, Conv2d, Grid, LocallyConnected1d, LocallyConnected2d, PositionBias, Sequential, bind
 
@@ -162,3 +162,21 @@ def test_another_size_or_other_channels(layer):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         LocallyConnected2d(*arguments)
+
+
+def test_transforms_go_through():
+    """The gradients of several layers at once, each on pictures of its own, are those of one after the other."""
+    layers = [LocallyConnected2d(2, 3, 6, 3, padding=1) for _ in range(4)]
+    x = torch.randn(4, 5, 2, 6, 6)
+    stacked, _ = stack_module_state(layers)
+
+    def loss(parameters, x):
+        return functional_call(layers[0], parameters, (x,)).pow(3).sum()
+
+    found, to_x = vmap(grad(loss, (0, 1)))(stacked, x)
+    for number, layer in enumerate(layers):
+        one = x[number].clone().requires_grad_()
+        layer(one).pow(3).sum().backward()
+        torch.testing.assert_close(to_x[number], one.grad)
+        for name, parameter in layer.named_parameters():
+            torch.testing.assert_close(found[name][number], parameter.grad)

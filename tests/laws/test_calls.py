@@ -27,6 +27,9 @@ def test_misfits_are_named(row):
         layer(torch.zeros(24, CHANNELS), Grid((4, 6)))
     with pytest.raises(TypeError, match=r"takes a Graph.*got list"):
         layer(torch.zeros(24, CHANNELS), [[0, 1], [1, 2]])
+    # Whole numbers: places of ones for `RGCNConv`, which wants a single axis of them.
+    with pytest.raises((TypeError, ValueError), match=r"takes (a signal of floating numbers, got|signals of numbers)"):
+        layer(torch.zeros(24, CHANNELS, dtype=torch.long), graph)
     if layer.in_channels is not None:
         with pytest.raises(ValueError, match="expects 3 channels, got 5"):
             layer(torch.zeros(24, 5), graph)

@@ -44,3 +44,18 @@ def test_gradients_in_every_form(row):
         reference = reference or found
         for value, expected in zip(found, reference, strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("row", "name"), CASES, ids=[f"{row} on {name}" for row, name in CASES])
+def test_transforms_see_the_same_derivatives(row, name):
+    """`torch.func.grad` and `jvp` against autograd: the second is the transpose of the first's map."""
+    function, (x, *parameters) = differentiable(double(row), GRAPHS[name]())
+    y = function(x, *parameters)
+    weights, direction = torch.randn_like(y), torch.randn_like(x)
+    (expected,) = torch.autograd.grad((y * weights).sum(), x)
+    x = x.detach()
+    found = torch.func.grad(lambda x: (function(x, *parameters) * weights).sum())(x)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+    value, along = torch.func.jvp(lambda x: function(x, *parameters), (x,), (direction,))
+    torch.testing.assert_close(value, y, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close((along * weights).sum(), (expected * direction).sum(), rtol=1e-8, atol=1e-9)

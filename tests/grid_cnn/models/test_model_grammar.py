@@ -68,6 +68,8 @@ def test_widths():
     assert [c.out_channels for c in each if isinstance(c, Conv2d)] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match=r"each of the 5 CONVs and FCs .* 3 stages; got 2: \(1, 2\)"):
         models.cnn("(CONV*2-POOL)*2-FC,SOFTMAX", widths=(1, 2))
+    with pytest.raises(ValueError, match=r"widths takes numbers in order, as in \(16, 32\), got 8"):
+        models.cnn("CONV", widths=8)
     with pytest.raises(ValueError, match="widths takes a whole number >= 1, got 0"):
         models.cnn("CONV", widths=(0,))
 
