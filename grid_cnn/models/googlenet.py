@@ -17,11 +17,12 @@ from functools import partial
 
 from torch import nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential, named
 from grid_cnn.models import init
 from grid_cnn.models.auxiliary import AuxiliaryNetwork
-from grid_cnn.models.fit import features_size, probability
+from grid_cnn.models.fit import features_size
 from grid_cnn.models.network import borders, setting
 from grid_cnn.ops import Ops
 
