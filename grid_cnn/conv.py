@@ -121,6 +121,7 @@ class _ConvLayer(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         self.codomain(grid)
         weight = self.weight.flip(tuple(range(2, 2 + self.ndim))) if self.true_convolution else self.weight
         mode = "circular" if grid.periodic else self.padding_mode

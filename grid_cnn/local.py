@@ -158,6 +158,7 @@ class _LocallyConnected(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         out_size = cast(Grid, self.codomain(grid)).size
         batch = input if input.dim() == self.ndim + 2 else input.unsqueeze(0)
         flat = [cells for pair in reversed(self.borders) for cells in pair]

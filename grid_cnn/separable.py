@@ -194,6 +194,7 @@ class PartialConv2d(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         self.codomain(grid)
         mode = "circular" if grid.periodic else self.padding_mode
         batch = input if input.dim() == 4 else input.unsqueeze(0)
