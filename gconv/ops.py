@@ -15,6 +15,7 @@ from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv
 from grid_cnn import Add, Concat, GridOps, Layer, Sequential
 from grid_cnn.arithmetic import Padding, border, per_axis
+from grid_cnn.checks import whole
 from grid_cnn.pool import Pool
 
 Size = int | Sequence[int]
@@ -66,8 +67,8 @@ class GraphOps:
             raise ValueError(f"unknown graph convolution {conv!r}: {hint}")
         if norm not in NORMS:
             raise ValueError(f"unknown norm {norm!r}: there are {', '.join(NORMS)}")
-        if K is not None and (isinstance(K, bool) or not isinstance(K, int) or K < 1):
-            raise ValueError(f"K, the number of terms, is a whole number >= 1 or None; got {K!r}")
+        if K is not None:
+            whole("K, the number of terms,", K)
         if conv == "directional" and (K is not None or options):
             raise ValueError("a directional convolution takes its terms from the kernel; leave out K and options")
         self._grid = GridOps(ndim)  # its pools are what GridPool tells on nodes

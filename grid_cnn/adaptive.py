@@ -169,7 +169,9 @@ class SpatialPyramidPool(GridLayer, LeavesDomain):
     def __init__(self, levels: Sequence[int] = (4, 2, 1), *, average: bool = False, ndim: int = 2) -> None:
         super().__init__()
         self.ndim, self.average = check_ndim(type(self).__name__, ndim), average
-        self.levels = per_axis(levels, max(len(levels), 1), "levels")
+        if not isinstance(levels, Sequence) or isinstance(levels, str) or not levels:
+            raise ValueError(f"levels takes the sides of the pooled grids, as in (4, 2, 1); got {levels!r}")
+        self.levels = per_axis(levels, len(levels), "levels")
         kinds = (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d) if average else None
         kind = (kinds or (AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d))[self.ndim - 1]
         self.pools = tuple(kind(level) for level in self.levels)

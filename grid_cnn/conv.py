@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grid_cnn.arithmetic import Padding, border, per_axis, positions
+from grid_cnn.checks import whole
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import GridLayer
 
@@ -120,6 +121,7 @@ class _ConvLayer(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         self.codomain(grid)
         weight = self.weight.flip(tuple(range(2, 2 + self.ndim))) if self.true_convolution else self.weight
         mode = "circular" if grid.periodic else self.padding_mode
@@ -147,8 +149,7 @@ def check_channels(in_channels: int, out_channels: int, groups: int = 1) -> None
         ValueError: naming the culprit.
     """
     for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
+        whole(name, value)
     if in_channels % groups or out_channels % groups:
         raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
 

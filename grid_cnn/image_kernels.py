@@ -18,14 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grid_cnn.checks import whole
+
 # What lies beyond the border of a picture: torch's name of the padding; None where only whole windows count.
 BORDERS: dict[str, str | None] = {"ignore": None, "replicate": "replicate", "zero": "constant"}
-
-
-def _side(size: int) -> int:
-    if type(size) is not int or size < 1:
-        raise ValueError(f"size, the side of a kernel, is a whole number >= 1; got {size!r}")
-    return size
 
 
 def box(size: int = 3) -> Tensor:
@@ -34,7 +30,7 @@ def box(size: int = 3) -> Tensor:
     >>> box(3).sum()
     tensor(1.)
     """
-    return torch.full((_side(size), size), 1 / size**2)
+    return torch.full((whole("size, the side of a kernel,", size), size), 1 / size**2)
 
 
 def gaussian(size: int = 3, sigma: float | None = None) -> Tensor:
@@ -49,7 +45,7 @@ def gaussian(size: int = 3, sigma: float | None = None) -> Tensor:
             [2., 4., 2.],
             [1., 2., 1.]])
     """
-    n = _side(size) - 1
+    n = whole("size, the side of a kernel,", size) - 1
     if sigma is None:
         row = torch.tensor([float(math.comb(n, i)) for i in range(size)])
     elif not sigma > 0:

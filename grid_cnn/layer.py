@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from grid_cnn.domain import Domain, Grid
@@ -88,6 +89,26 @@ class GridLayer(Layer):
         if self.in_channels is not None and x.shape[-axes - 1] != self.in_channels:
             raise ValueError(f"{name} expects {self.in_channels} channels, got {x.shape[-axes - 1]}: {tuple(x.shape)}")
         return domain or Grid(tuple(x.shape[-axes:]))
+
+    def check_dtype(self, x: Tensor, weight: Tensor) -> None:
+        """Refuse numbers of another kind than the weights that they are multiplied by; autocast makes them alike.
+
+        Raises:
+            TypeError: naming both.
+        """
+        if x.dtype == weight.dtype:
+            return
+        name = type(self).__name__
+        if not x.is_floating_point() and not x.is_complex():
+            raise TypeError(
+                f"{name} takes a signal of floating numbers, got {x.dtype}; convert it with .to({weight.dtype}), and "
+                "divide pictures of bytes by 255"
+            )
+        if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"{name} has weights of {weight.dtype}, got a signal of {x.dtype}; convert the signal with "
+                f".to({weight.dtype}), or the network with .to({x.dtype})"
+            )
 
     def step(self, x: Tensor, domain: Domain | None = None) -> tuple[Tensor, Domain | None]:
         """The result together with its domain."""

@@ -124,8 +124,10 @@ class RBF(nn.Module):
             self.register_buffer("codes", codes)
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.shape[-1] != self.in_features:
-            raise ValueError(f"RBF expects {self.in_features} features, got {input.shape[-1]}: {tuple(input.shape)}")
+        if not isinstance(input, Tensor):
+            raise TypeError(f"RBF takes a tensor (..., {self.in_features}), got {type(input).__name__}")
+        if not input.dim() or input.shape[-1] != self.in_features:
+            raise ValueError(f"RBF expects {self.in_features} features, got shape {tuple(input.shape)}")
         # Differences first: expanding the square would cancel digits just where a class is near.
         distances = (input.unsqueeze(-2) - self.codes).square().sum(-1)
         return -distances if self.negative else distances

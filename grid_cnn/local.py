@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grid_cnn.arithmetic import Padding, border, per_axis
+from grid_cnn.constants import Constant
 from grid_cnn.conv import check_channels, output_grid
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import GridLayer
@@ -126,13 +127,8 @@ class _LocallyConnected(GridLayer):
         fields, cells = field_table(padded, self.kernel_size, self.stride, self.dilation), math.prod(padded)
         index = (fields[:, None] + torch.arange(in_channels, device="cpu")[:, None] * cells).flatten()
         counts = torch.bincount(index, minlength=in_channels * cells)
-        tables = {
-            "_index": index,
-            "_order": torch.argsort(index, stable=True),
-            "_offsets": F.pad(counts.cumsum(0), (1, 0)),
-        }
-        for name, table in tables.items():
-            self.register_buffer(name, table.int().to(self.weight.device), persistent=False)
+        tables = index, torch.argsort(index, stable=True), F.pad(counts.cumsum(0), (1, 0))
+        self._tables = tuple(Constant(table.int()) for table in tables)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -162,6 +158,7 @@ class _LocallyConnected(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         out_size = cast(Grid, self.codomain(grid)).size
         batch = input if input.dim() == self.ndim + 2 else input.unsqueeze(0)
         flat = [cells for pair in reversed(self.borders) for cells in pair]
@@ -170,7 +167,7 @@ class _LocallyConnected(GridLayer):
             padded.flatten(1).t().contiguous()
         )  # (C_in · cells, B): the batch lies innermost, so rows are copied whole
         positions = math.prod(out_size)
-        index, order, offsets = (self.get_buffer(name) for name in ("_index", "_order", "_offsets"))
+        index, order, offsets = (table.on(rows.device) for table in self._tables)
         weight = self.weight.reshape(positions, self.out_channels, -1)
         fields = cast(Tensor, _Collect.apply(rows, index, order, offsets))
         fields = fields.view(positions, weight.shape[2], rows.shape[1])

@@ -16,15 +16,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grid_cnn.checks import whole
 from grid_cnn.domain import Domain
 from grid_cnn.layer import GridLayer, check_ndim
 
 
 class _BatchNorm(GridLayer):
     def __init__(self, num_features: int, *args: Any, **kwargs: Any) -> None:
-        if isinstance(num_features, bool) or not isinstance(num_features, int) or num_features < 1:
-            raise ValueError(f"num_features takes a whole number >= 1, got {num_features!r}")
-        super().__init__(num_features, *args, **kwargs)
+        super().__init__(whole("num_features", num_features), *args, **kwargs)
         self.in_channels = num_features
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
@@ -84,8 +83,8 @@ class LocalResponseNorm(GridLayer):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, ndim: int = 2) -> None:
         super().__init__()
-        check_response_size(size)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.size = whole("size, the number of channels that are near,", size)
+        self.alpha, self.beta, self.k = alpha, beta, k
         self.ndim = check_ndim(type(self).__name__, ndim)
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
@@ -96,13 +95,3 @@ class LocalResponseNorm(GridLayer):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
-
-
-def check_response_size(size: int) -> None:
-    """Refuse a number of channels that is not a positive whole number.
-
-    Raises:
-        ValueError: naming it.
-    """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"size, the number of channels that are near, is a whole number >= 1; got {size!r}")

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from grid_cnn.arithmetic import Padding, border, per_axis
+from grid_cnn.constants import Constant
 from grid_cnn.conv import PADDING_MODES, Conv2d, check_channels, convolve, output_grid
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import GridLayer
@@ -163,7 +164,7 @@ class PartialConv2d(GridLayer):
         self.borders = border(self.kernel_size, self.dilation, padding)
         self.table = links_of(table, in_channels, out_channels)
         places = [o * in_channels + c for o, row in enumerate(self.table) for c in row]
-        self.register_buffer("_places", torch.tensor(places, device=device), persistent=False)
+        self._places = Constant(torch.tensor(places, device="cpu"))
         self.weight = nn.Parameter(torch.empty(len(places), *self.kernel_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -181,7 +182,7 @@ class PartialConv2d(GridLayer):
     def dense_weight(self) -> Tensor:
         """The weights as `Conv2d` has them, `(C_out, C_in, *kernel_size)`, zero where there is no link."""
         whole = self.weight.new_zeros(self.out_channels * self.in_channels, *self.kernel_size)
-        whole = whole.index_copy(0, self.get_buffer("_places"), self.weight)
+        whole = whole.index_copy(0, self._places.on(self.weight.device), self.weight)
         return whole.unflatten(0, (self.out_channels, self.in_channels))
 
     def codomain(self, domain: Domain | None) -> Grid | None:
@@ -193,6 +194,7 @@ class PartialConv2d(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         self.codomain(grid)
         mode = "circular" if grid.periodic else self.padding_mode
         batch = input if input.dim() == 4 else input.unsqueeze(0)
@@ -222,6 +224,8 @@ def links_of(
             )
         rows = tuple(tuple(row.nonzero().flatten().tolist()) for row in table)
     else:
+        if not isinstance(table, Sequence) or not all(isinstance(row, Sequence) for row in table):
+            raise ValueError(f"table has a row of input maps for each output map, like ((0, 1), (1, 2)); got {table!r}")
         rows = tuple(tuple(row) for row in table)
     if len(rows) != out_channels:
         raise ValueError(f"table has a row for each of {out_channels} output maps, got {len(rows)} rows")

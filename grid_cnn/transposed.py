@@ -96,6 +96,7 @@ class _TransposedLayer(GridLayer):
 
     def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
         grid = self.grid(input, domain)
+        self.check_dtype(input, self.weight)
         target = cast(Grid, self.codomain(grid))
         batch = input if input.dim() == self.ndim + 2 else input.unsqueeze(0)
         table = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)

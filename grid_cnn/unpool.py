@@ -84,32 +84,50 @@ class _MaxUnpool(nn.Module):
 
     ndim: int
 
-    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1) -> None:
         super().__init__()
         self.kernel_size = per_axis(kernel_size, self.ndim, "kernel_size")
         self.stride = self.kernel_size if stride is None else per_axis(stride, self.ndim, "stride")
         self.padding = per_axis(padding, self.ndim, "padding", least=0)
+        self.dilation = per_axis(dilation, self.ndim, "dilation")
 
     def forward(self, input: Tensor, switches: Tensor, size: Grid | Sequence[int] | None = None) -> Tensor:
         """The values back at their places, zeros elsewhere; `size`: of the grid before the pool, None for the least.
 
         Raises:
-            ValueError: if values and switches differ in shape, or a switch lies outside of `size`.
+            TypeError: for switches that are no whole numbers.
+            ValueError: if values and switches differ in shape, the pool gives another shape on a grid of `size`, or a
+                switch lies outside of it.
         """
+        if not isinstance(input, Tensor) or not isinstance(switches, Tensor):
+            given = f"{type(input).__name__} and {type(switches).__name__}"
+            raise TypeError(f"{type(self).__name__} takes two tensors, values and their switches; got {given}")
+        if switches.dtype not in (torch.int64, torch.int32):
+            raise TypeError(
+                f"{type(self).__name__} takes switches of whole numbers, as with_switches makes; got {switches.dtype}"
+            )
         if input.shape != switches.shape or input.dim() not in (self.ndim + 1, self.ndim + 2):
             raise ValueError(
                 f"{type(self).__name__} takes values (batch, channels{', size' * self.ndim}) and their switches, both "
                 f"of one shape; got {tuple(input.shape)} and {tuple(switches.shape)}"
             )
-        axes = zip(input.shape[-self.ndim :], self.kernel_size, self.stride, self.padding, strict=True)
-        least = tuple((n - 1) * s - 2 * p + f for n, f, s, p in axes)
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        axes = zip(input.shape[-self.ndim :], *window, strict=True)
+        least = tuple((n - 1) * s - 2 * p + d * (f - 1) + 1 for n, f, s, p, d in axes)
         whole = least if size is None else per_axis(size.size if isinstance(size, Grid) else size, self.ndim, "size")
-        cells = math.prod(whole)
-        if switches.numel() and not torch.compiler.is_compiling() and int(switches.max()) >= cells:
+        if not all(abs(n - w) < s or n == w for n, w, s in zip(whole, least, self.stride, strict=True)):
             raise ValueError(
-                f"a switch points at cell {int(switches.max())} of a grid of size {whole}, which has {cells}; pass the "
-                "size of the grid before the pool"
+                f"a pool with {self.extra_repr()} makes {tuple(input.shape[-self.ndim :])} of a grid of size {least}, "
+                f"give or take less than a stride; got size {whole}: pass that of the grid before the pool"
             )
+        cells = math.prod(whole)
+        if switches.numel() and not torch.compiler.is_compiling():
+            first, last = map(int, switches.aminmax())
+            if first < 0 or last >= cells:
+                raise ValueError(
+                    f"a switch points at cell {first if first < 0 else last} of a grid of size {whole}, which has "
+                    f"{cells}; pass the size of the grid before the pool"
+                )
         flat = input.flatten(-self.ndim), switches.flatten(-self.ndim)
         # Windows that overlap can name a cell twice, with the same value both times.
         out = input.new_zeros(*input.shape[: -self.ndim], cells).scatter(-1, flat[1], flat[0])
@@ -135,7 +153,8 @@ class MaxUnpool2d(_MaxUnpool):
     """The largest values of a pool of pictures, back at their places: `torch.nn.MaxUnpool2d`.
 
     Args:
-        kernel_size, stride, padding: those of the max pool; they give the size of the result where none is passed.
+        kernel_size, stride, padding, dilation: those of the max pool; they give the size of the result where none is
+            passed.
 
     >>> from grid_cnn import MaxPool2d
     >>> x = torch.randn(2, 3, 7, 7)

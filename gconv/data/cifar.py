@@ -174,7 +174,7 @@ def _read_batch(path: Path, layout: Layout) -> tuple[Tensor, Tensor]:
     if not isinstance(pixels, Tensor) or pixels.dim() != 2 or pixels.shape[1] != _PIXELS:
         found = f"data of shape {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else "no array under 'data'"
         raise damaged(path, found, f"(M, {_PIXELS}) bytes")
-    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
+    if not isinstance(labels, list) or any(type(label) is not int or label.bit_length() > 31 for label in labels):
         raise damaged(
             path, f"no list of whole numbers under {layout.labels!r}", f"one label for each of {len(pixels):,}"
         )

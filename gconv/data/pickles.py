@@ -113,7 +113,9 @@ def _global(machine: _Machine, argument: str) -> None:
 
 def _stack_global(machine: _Machine, _: Any) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    _push_name(machine, str(module), str(name))
+    if not isinstance(name, str) or not isinstance(module, str):
+        raise _Refused("it calls what is no name")
+    _push_name(machine, module, name)
 
 
 def _push_name(machine: _Machine, module: str, name: str) -> None:
@@ -131,8 +133,8 @@ def _reduce(machine: _Machine, _: Any) -> None:
     elif function.key == _DTYPE and arguments and isinstance(arguments[0], str | bytes):
         code = arguments[0]
         machine.stack.append(_DType((code.decode("latin-1") if isinstance(code, bytes) else code).lstrip("|<")))
-    elif function.key == _ENCODE and len(arguments) == 2 and arguments[1] == "latin1":
-        machine.stack.append(str(arguments[0]).encode("latin-1"))
+    elif function.key == _ENCODE and len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] == "latin1":
+        machine.stack.append(arguments[0].encode("latin-1"))
     elif function.key in machine.kind.calls:
         machine.stack.append(machine.kind.calls[function.key]())
     else:
@@ -158,7 +160,7 @@ def _tensor(kind: Kind, shape: Any, dtype: Any, fortran: Any, content: Any) -> t
         numbers = "bytes" if kind.numbers == {"u1"} else ", ".join(sorted(kind.numbers))
         raise _Refused(f"it holds an array of other numbers than {numbers} in row-major order")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise _Refused(f"it holds an array of shape {shape!r}")
+        raise _Refused("it holds an array whose shape is no tuple of whole numbers")
     numbers = _NUMBERS[dtype.code]
     if math.prod(shape) * numbers.itemsize != len(content):
         raise _Refused(f"it holds an array of {len(content):,} bytes for shape {shape}")
@@ -167,12 +169,19 @@ def _tensor(kind: Kind, shape: Any, dtype: Any, fortran: Any, content: Any) -> t
 
 def _set_items(machine: _Machine, _: Any) -> None:
     items = machine.pop_mark()
-    machine.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    _update(machine.stack[-1], items[::2], items[1::2])
 
 
 def _set_item(machine: _Machine, _: Any) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1][key] = value
+    _update(machine.stack[-1], [key], [value])
+
+
+def _update(target: Any, keys: list[Any], values: list[Any]) -> None:
+    # A tuple of tuples, each twice in the next, would take for ever to hash, and to write into a message.
+    if not isinstance(target, dict) or not all(isinstance(key, str | bytes | int) for key in keys):
+        raise _Refused("it has entries of what is no dictionary, or under keys that are no text or whole numbers")
+    target.update(zip(keys, values, strict=True))
 
 
 def _put(machine: _Machine, argument: Any) -> None:

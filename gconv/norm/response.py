@@ -16,7 +16,7 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
 from gconv.work import Work
-from grid_cnn.norm import check_response_size
+from grid_cnn.checks import whole
 
 
 class LocalResponseNorm(GraphLayer):
@@ -43,8 +43,8 @@ class LocalResponseNorm(GraphLayer):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
-        check_response_size(size)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.size = whole("size, the number of channels that are near,", size)
+        self.alpha, self.beta, self.k = alpha, beta, k
 
     def forward(self, x: Tensor, edge_index: GraphLike = None) -> Tensor:
         """The normalised signal."""

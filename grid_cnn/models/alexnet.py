@@ -16,9 +16,10 @@ from typing import Any
 
 from torch import nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Sequential
-from grid_cnn.models.fit import features_size, probability
+from grid_cnn.models.fit import features_size
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.ops import Ops
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from grid_cnn.checks import whole
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import Sequential
-from grid_cnn.models.fit import whole
 from grid_cnn.ops import GridOps, Ops
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Sequential, named
 from grid_cnn.models import init
-from grid_cnn.models.fit import probability
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.models.wiring import Wired, concat
 from grid_cnn.ops import Ops

@@ -34,18 +34,6 @@ def features_size(name: str, features: Layer, domain: Domain) -> int:
     return codomain.num_nodes
 
 
-def whole(name: str, value: int) -> None:
-    """Refuse a count that is not positive."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} takes a whole number >= 1, got {value!r}")
-
-
-def probability(name: str, value: float) -> None:
-    """Refuse what is no probability."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} takes a probability, got {value!r}")
-
-
 def least_size(features: Layer, ndim: int) -> int | None:
     """The side of the smallest cubic grid on which every layer has an output; None if there is none up to 1,024."""
     too_small, fits = 0, 1

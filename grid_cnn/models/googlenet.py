@@ -17,11 +17,12 @@ from functools import partial
 
 from torch import nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential, named
 from grid_cnn.models import init
 from grid_cnn.models.auxiliary import AuxiliaryNetwork
-from grid_cnn.models.fit import features_size, probability
+from grid_cnn.models.fit import features_size
 from grid_cnn.models.network import borders, setting
 from grid_cnn.ops import Ops
 
@@ -37,6 +38,9 @@ CHANNELS: dict[str, tuple[int, int, int, int, int, int]] = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+
+# The channels before the first module.
+STEM = 192
 
 # A convolution with all that follows it: (in_channels, out_channels, kernel_size, stride) -> layer.
 Unit = Callable[..., Sequential]
@@ -166,6 +170,7 @@ def googlenet2014(
     num_classes: int = 1000,
     in_channels: int = 3,
     *,
+    naive: bool = False,
     aux_logits: bool = False,
     dropout: float = 0.4,
     small: bool | None = None,
@@ -174,7 +179,8 @@ def googlenet2014(
 ) -> AuxiliaryNetwork:
     """GoogLeNet of the paper: biases, local response normalisation, 5×5 kernels; arguments as for `googlenet`.
 
-    The auxiliary heads' dense layers are as wide as `domain` makes them.
+    The auxiliary heads' dense layers are as wide as `domain` makes them. With `naive` the modules have no reductions
+    (figure 2a): channels pile up from 192 to 4,944, which is what the reductions are for.
 
     >>> import torch
     >>> with torch.device("meta"):
@@ -184,7 +190,7 @@ def googlenet2014(
     """
     ops, domain, small = setting(ops, domain, small, num_classes=num_classes, in_channels=in_channels)
     probability("dropout", dropout)
-    unit = partial(conv_relu, ops)
+    unit, widths = partial(conv_relu, ops), _widths(STEM, naive)
     trunk: dict[str, nn.Module] = {
         "conv1": unit(in_channels, 64, 3 if small else 7, 1 if small else 2),
         **({} if small else {"maxpool1": ops.max_pool(3, 2, ceil_mode=True)}),
@@ -193,11 +199,11 @@ def googlenet2014(
         "conv3": unit(64, 192, 3),
         "norm2": ops.local_response_norm(5, alpha=1e-4, beta=0.75, k=1.0),
         **({} if small else {"maxpool2": ops.max_pool(3, 2, ceil_mode=True)}),
-        **_modules(ops, unit, "3", 192, 5),
+        **_modules(ops, unit, "3", STEM, 5, naive),
         "maxpool3": ops.max_pool(3, 2, ceil_mode=True),
-        **_modules(ops, unit, "4", 480, 5),
+        **_modules(ops, unit, "4", widths["3b"], 5, naive),
         "maxpool4": ops.max_pool(3, 2, ceil_mode=True),
-        **_modules(ops, unit, "5", 832, 5),
+        **_modules(ops, unit, "5", widths["4e"], 5, naive),
     }
     heads = {}
     if aux_logits:
@@ -207,20 +213,36 @@ def googlenet2014(
         cells = features_size("GoogLeNet 2014 with auxiliary heads", read, domain)
         heads = {
             name: _head(ops, pool, channels, cells, num_classes, unit, 0.7)
-            for name, channels, pool in (("aux1", 512, pools[0]), ("aux2", 528, pools[1]))
+            for name, channels, pool in (("aux1", widths["4a"], pools[0]), ("aux2", widths["4d"], pools[1]))
         }
-    net = _finish("GoogLeNet 2014", ops, domain, trunk, heads, dropout, num_classes)
+    net = _finish("GoogLeNet 2014", ops, domain, trunk, heads, dropout, num_classes, widths["5b"])
     init.he(net)  # the paper names no start; without norms, torchvision's 0.01 would let every signal vanish
     return net
 
 
-def _modules(ops: Ops, unit: Unit, stage: str, in_channels: int, large: int) -> dict[str, nn.Module]:
+def _widths(in_channels: int, naive: bool = False) -> dict[str, int]:
+    """The channels behind each module, by its name: a naive one hands on all that it was given."""
+    out: dict[str, int] = {}
+    for name, (point, _, conv3, _, conv5, project) in CHANNELS.items():
+        in_channels = point + conv3 + conv5 + (in_channels if naive else project)
+        out[name] = in_channels
+    return out
+
+
+def _modules(
+    ops: Ops, unit: Unit, stage: str, in_channels: int, large: int, naive: bool = False
+) -> dict[str, nn.Module]:
     """The Inception modules between two pools."""
-    out: dict[str, nn.Module] = {}
+    widths, out = _widths(STEM, naive), {}
     for name, channels in CHANNELS.items():
         if name.startswith(stage):
-            out[f"inception{name}"] = inception(ops, in_channels, channels, unit, large)
-            in_channels = channels[0] + channels[2] + channels[4] + channels[5]
+            point, _, conv3, _, conv5, _ = channels
+            out[f"inception{name}"] = (
+                naive_inception(ops, in_channels, (point, conv3, conv5), unit)
+                if naive
+                else inception(ops, in_channels, channels, unit, large)
+            )
+            in_channels = widths[name]
     return out
 
 
@@ -232,7 +254,8 @@ def _finish(
     heads: dict[str, Layer],
     dropout: float,
     num_classes: int,
+    width: int = 1024,
 ) -> AuxiliaryNetwork:
-    last = {"avgpool": ops.global_avg_pool(), "dropout": nn.Dropout(dropout), "fc": nn.Linear(1024, num_classes)}
+    last = {"avgpool": ops.global_avg_pool(), "dropout": nn.Dropout(dropout), "fc": nn.Linear(width, num_classes)}
     hung = {"aux1": "inception4a", "aux2": "inception4d"} if heads else {}
     return AuxiliaryNetwork({**trunk, **heads, **last}, heads=hung, name=name, domain=domain)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from grid_cnn.checks import probability, whole
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential
-from grid_cnn.models.fit import features_size, probability, whole
+from grid_cnn.models.fit import features_size
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.ops import Ops
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential
 from grid_cnn.models import init
-from grid_cnn.models.fit import probability
 from grid_cnn.models.inception import Units
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.models.wiring import Wired, add, concat

@@ -13,9 +13,10 @@ from typing import Literal
 
 from torch import nn
 
+from grid_cnn.checks import probability, whole
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import Sequential, named
-from grid_cnn.models.fit import features_size, whole
+from grid_cnn.models.fit import features_size
 from grid_cnn.ops import GridOps, Ops
 
 Border = Literal["same", "valid"]
@@ -59,8 +60,7 @@ def lenet5(
         isinstance(padding, tuple) and len(padding) == 2 and set(padding) <= {"same", "valid"}
     ):
         raise ValueError(f"padding takes 'same' or 'valid', or one of them for each convolution; got {padding!r}")
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"dropout takes a probability, got {dropout!r}")
+    probability("dropout", dropout)
     first, second = (padding, padding) if isinstance(padding, str) else padding
     features = named(
         conv1=ops.conv(in_channels, 6, 5, padding=first),

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from grid_cnn.checks import whole
 from grid_cnn.domain import Domain, Grid
 from grid_cnn.layer import Layer, Sequential
-from grid_cnn.models.fit import fitted, least_size, whole
+from grid_cnn.models.fit import fitted, least_size
 from grid_cnn.ops import GridOps, Ops
 
 _SMALL_NODES = 64 * 64

@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import nn
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Sequential
 from grid_cnn.models import init
-from grid_cnn.models.fit import probability
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.models.wiring import Wired, add
 from grid_cnn.ops import Ops

@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from grid_cnn.checks import probability
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer, Sequential
 from grid_cnn.models import init
-from grid_cnn.models.fit import probability
 from grid_cnn.models.network import Network, borders, setting
 from grid_cnn.models.wiring import Wired, add, channel_axis
 from grid_cnn.ops import Ops

@@ -154,3 +154,11 @@ def test_the_plain_networks_are_held_to_ours():
     with pytest.raises(ValueError, match="differ from plain torch's"):
         networks.check("resnet18", ours, theirs, x)
     assert "grid_cnn" not in Path(networks.plain_networks.__file__).read_text().replace("nothing of `grid_cnn`", "")
+
+
+def test_the_published_table_of_1989():
+    """Links, weights and accuracies of the five nets, as the paper prints them."""
+    found = [(line.links, line.weights, line.accuracy) for line in lecun1989.NETS.values()]
+    assert found == [
+        (2570, 2570, 0.80), (3240, 3240, 0.87), (1226, 1226, 0.885), (2266, 1132, 0.94), (5194, 1060, 0.984),
+    ]  # fmt: skip

@@ -70,3 +70,9 @@ def test_one_net_for_pictures_of_any_size():
     for levels in ((), (0,), (2, "1")):
         with pytest.raises(ValueError, match="levels takes"):
             SpatialPyramidPool(levels)
+
+
+@pytest.mark.parametrize("levels", [4, (), "42", (2.0,), (0,), None], ids=repr)
+def test_levels_that_are_none(levels):
+    with pytest.raises(ValueError, match="levels takes"):
+        SpatialPyramidPool(levels)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import grid_cnn
 from grid_cnn import (
     AvgPool1d,
     AvgPool2d,
@@ -180,3 +181,36 @@ def test_a_border_that_wraps_around_a_small_torus_more_than_once():
 def test_constructors_of_convolutions(conv, arguments, message):
     given = {"in_channels": 4, "out_channels": 6, "kernel_size": 3} | arguments
     refused(lambda: conv(**given), message)
+
+
+LAYERS = {
+    "Conv2d": grid_cnn.Conv2d(3, 2, 3),
+    "FFTConv2d": grid_cnn.FFTConv2d(3, 2, 3),
+    "ConvTranspose2d": grid_cnn.ConvTranspose2d(3, 2, 3),
+    "LocallyConnected2d": grid_cnn.LocallyConnected2d(3, 2, (8, 8), 3),
+    "PartialConv2d": grid_cnn.PartialConv2d(3, 2, 3, [[0], [1, 2]]),
+    "DepthwiseConv2d": grid_cnn.SeparableConv2d(3, 2, 3),  # its first part
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_numbers_of_another_kind_than_the_weights(name):
+    layer, picture = LAYERS[name], torch.ones(2, 3, 8, 8)
+    with pytest.raises(TypeError, match=rf"{name} takes a signal of floating numbers, got torch\.uint8.*by 255"):
+        layer(picture.byte())
+    with pytest.raises(TypeError, match=rf"{name} has weights of torch\.float32, got a signal of torch\.float64"):
+        layer(picture.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(picture.bfloat16()).shape == layer(picture).shape
+        with pytest.raises(TypeError, match=r"got torch\.int64"):
+            layer(picture.long())
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20_cifar", "googlenet", "densenet40_cifar", "vgg11"])
+def test_networks_say_it_at_their_entrance(name):
+    net = grid_cnn.models.create(name, in_channels=3, domain=Grid((28, 28))).double().eval()
+    picture = torch.ones(2, 3, 28, 28)
+    with pytest.raises(TypeError, match=r"Conv2d has weights of torch\.float64, got a signal of torch\.float32"):
+        net(picture)
+    with pytest.raises(TypeError, match=r"floating numbers, got torch\.uint8; convert it with \.to\(torch\.float64\)"):
+        net(picture.byte())

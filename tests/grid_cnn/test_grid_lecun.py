@@ -94,7 +94,13 @@ def test_rbf_is_a_head():
     assert net(torch.zeros(2, 1, 5, 5)).shape == (2, 10)
     with pytest.raises(TypeError, match="RBF, does not act element by element"):
         Sequential(Conv2d(1, 84, 5), RBF())(torch.zeros(2, 1, 5, 5))
-    with pytest.raises(ValueError, match="expects 84 features, got 83"):
+    with pytest.raises(ValueError, match=r"expects 84 features, got shape \(2, 83\)"):
         RBF()(torch.zeros(2, 83))
     with pytest.raises(ValueError, match=r"codes have shape \(classes, features\), got \(84,\)"):
         RBF(torch.zeros(84))
+
+
+def test_rbf_refuses_what_is_no_vector():
+    for wrong, kind in ((torch.tensor(1.0), ValueError), ([1.0] * 84, TypeError), (torch.zeros(2, 83), ValueError)):
+        with pytest.raises(kind, match="RBF"):
+            RBF()(wrong)

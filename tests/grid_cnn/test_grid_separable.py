@@ -1,12 +1,23 @@
 """Depthwise, separable and partially connected convolutions, against sums of plain ones."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from grid_cnn import LENET_C3, Conv2d, DepthwiseConv2d, Grid, PartialConv2d, SeparableConv2d, Sequential
+from grid_cnn import (
+    LENET_C3,
+    Conv2d,
+    DepthwiseConv2d,
+    Grid,
+    LocallyConnected2d,
+    PartialConv2d,
+    SeparableConv2d,
+    Sequential,
+)
 
 SETTINGS = [{}, {"stride": 2, "padding": 1}, {"padding": "same", "dilation": 2}, {"bias": False, "padding": (1, 0)}]
 
@@ -125,6 +136,8 @@ def test_each_map_starts_by_its_own_fan_in():
         ([(0,)], "each of 2 output maps, got 1 rows"),
         (torch.ones(3, 2), r"\(C_out, C_in\) = \(2, 3\), got \(3, 2\)"),
         (torch.tensor([[1, 1, 1], [0, 0, 0]]), "row 1 of the table"),
+        ([0, 1], "a row of input maps for each"),
+        (None, "a row of input maps for each"),
     ],
     ids=str,
 )
@@ -141,3 +154,22 @@ def test_misfits(layer):
         layer(torch.zeros(1, 4, 9, 9))
     with pytest.raises(ValueError, match="larger than the padded input"):
         layer(torch.zeros(1, 3, 4, 9))
+
+
+@pytest.mark.parametrize("filled", ["assigned", "emptied"])
+def test_what_is_made_on_meta_reads_its_own_links_and_fields(filled):
+    """Indices are the constructor's, not the state's: neither assigning nor emptying may put others there."""
+    x = torch.randn(2, 3, 6, 5)
+    for make in (
+        lambda: PartialConv2d(3, 2, 3, [[0], [1, 2]]),
+        lambda: LocallyConnected2d(3, 2, (6, 5), 3),
+        lambda: Sequential(LocallyConnected2d(3, 2, (6, 5), 3, padding=1, shared_bias=True)),
+    ):
+        plain = make()
+        with torch.device("meta"):
+            layer = make()
+        if filled == "emptied":
+            layer = layer.to_empty(device="cpu")
+        layer.load_state_dict(plain.state_dict(), assign=filled == "assigned")
+        assert torch.equal(layer(x), plain(x))
+        assert torch.equal(pickle.loads(pickle.dumps(layer))(x), plain(x))

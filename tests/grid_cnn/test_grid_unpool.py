@@ -89,11 +89,41 @@ def test_unpool_gradients_and_compile():
 
 def test_what_does_not_go_back_is_named():
     values, switches = MaxPool2d(2).with_switches(torch.randn(1, 1, 5, 5))
-    with pytest.raises(ValueError, match=r"a switch points at cell \d+ of a grid of size \(2, 2\), which has 4"):
-        MaxUnpool2d(2)(values, switches, (2, 2))
+    far = torch.full_like(switches, 25)
+    with pytest.raises(ValueError, match=r"a switch points at cell 25 of a grid of size \(5, 5\), which has 25"):
+        MaxUnpool2d(2)(values, far, (5, 5))
     with pytest.raises(ValueError, match=r"\(1, 1, 2, 2\) and \(1, 1, 2\)"):
         MaxUnpool2d(2)(values, switches[..., 0])
     with pytest.raises(ValueError, match="expects a signal"):
         MaxPool2d(2).with_switches(torch.zeros(5, 5))
     with pytest.raises(TypeError, match="MaxUnpool2d, does not act element by element"):
         Sequential(MaxPool2d(2), MaxUnpool2d(2))
+
+
+def test_a_size_that_the_pool_does_not_lead_from_is_refused():
+    """As torch does: else values would go back to other cells, silently."""
+    values, switches = MaxPool2d(2).with_switches(torch.randn(1, 1, 7, 7))
+    for size in ((70, 70), (7, 9), (7, 4)):
+        with pytest.raises(ValueError, match=r"of a grid of size \(6, 6\).*got size"):
+            MaxUnpool2d(2)(values, switches, size)
+        with pytest.raises(ValueError, match="invalid output_size"):
+            nn.MaxUnpool2d(2)(values, switches, size)
+
+
+@pytest.mark.parametrize("window", [(3, 1, 0, 2), (2, 2, 1, 3), (3, 3, 0, 1)], ids=str)
+def test_pools_with_dilation_go_back(window):
+    x = torch.rand(2, 3, 9, 8) + 1
+    values, switches = MaxPool2d(*window).with_switches(x)
+    back = MaxUnpool2d(*window)(values, switches, (9, 8))
+    assert set(back.unique().tolist()) == {0.0, *values.unique().tolist()}
+    assert torch.equal(back[back > 0], x[back > 0])
+
+
+def test_switches_that_are_none_are_named():
+    values, switches = MaxPool2d(2).with_switches(torch.randn(1, 1, 4, 4))
+    with pytest.raises(ValueError, match="a switch points at cell -1 of a grid"):
+        MaxUnpool2d(2)(values, torch.full_like(switches, -1))
+    with pytest.raises(TypeError, match=r"whole numbers.*got torch\.float32"):
+        MaxUnpool2d(2)(values, switches.float())
+    with pytest.raises(TypeError, match=r"two tensors.*got list and Tensor"):
+        MaxUnpool2d(2)([1.0], switches)

@@ -189,6 +189,9 @@ def test_pickle_code_is_refused_and_not_run(tmp_path, number):
         (b"\x80\x02cnumpy\nndarray\n)R.", "with arguments of its own"),
         (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nK\x01K\x02K\x03\x87R.", "with arguments of its own"),
         (b"\x80\x02}U\x01aK\x01sU\x01bb.", "what is no array"),
+        (b"\x80\x02}]K\x01s.", "under keys that are no text"),
+        (b"\x80\x02]K\x00K\x01s.", "entries of what is no dictionary"),
+        (b"\x80\x04K\x01K\x02\x93.", "calls what is no name"),
         (b"\x80\x02].", "found a list"),
         (b"\x80\x02K\x01K\x02.", "makes no sense"),
         (b"\x80\x02h\x05.", "makes no sense"),
@@ -200,6 +203,34 @@ def test_pickle_code_is_refused_and_not_run(tmp_path, number):
 def test_programs_that_no_cifar_file_is(tmp_path, program, match):
     path = tmp_path / "x"
     path.write_bytes(program)
+    with pytest.raises(DataError, match=match):
+        read_pickle(path)
+
+
+def doubled(times: int) -> bytes:
+    """A tuple of the tuple before, twice: as many numbers as 2 to the power of `times`, in a few bytes each."""
+    return b"K\x01q\x00" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(1, times))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "match"),
+    [
+        (b"}", b"K\x01s.", "under keys that are no text"),
+        (b"}(", b"K\x01u.", "under keys that are no text"),
+        (b"c_codecs\nencode\n", b"X\x06\x00\x00\x00latin1\x86R.", "with arguments of its own"),
+        (b"X\x05\x00\x00\x00numpy", b"\x93.", "calls what is no name"),
+        (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01",
+            b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNK\x00K\x00K\x00tb\x89U\x01atb.",
+            "whose shape is no tuple of whole numbers",
+        ),
+        (b"", b".", "found a tuple"),
+    ],
+)
+def test_values_that_would_take_for_ever_to_write_out(tmp_path, before, after, match):
+    """Wherever a value is hashed, turned into text or put into a message, a bomb of shared tuples is refused first."""
+    path = tmp_path / "x"
+    path.write_bytes(b"\x80\x04" + before + doubled(64) + after)
     with pytest.raises(DataError, match=match):
         read_pickle(path)
 
@@ -221,11 +252,13 @@ def test_truncated_batches(tmp_path, part):
         ({b"labels": [1, 2]}, "2 labels, expected 4"),
         ({b"labels": [1, 2, 3, 12]}, "label 12 at position 3, expected 0 to 9"),
         ({b"labels": b"1234"}, "no list of whole numbers under 'labels'"),
+        ({b"labels": [1, 2, 3, 2**80]}, "no list of whole numbers under 'labels'"),
     ],
 )
 def test_batches_that_do_not_fit(tmp_path, change, match):
     lay_out(tmp_path)
-    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(python2({**BATCHES["test_batch"], **change}))
+    content = pickle.dumps({**BATCHES["test_batch"], **change}, protocol=4)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(content)
     with pytest.raises(DataError, match=match):
         data.load("cifar10", data_dir=tmp_path)
 

@@ -119,6 +119,21 @@ def test_the_naive_module_can_only_grow():
     assert count(module) == 64 * 193 + 128 * (9 * 192 + 1) + 32 * (25 * 192 + 1)
 
 
+def test_googlenet_of_naive_modules():
+    """Every pool hands on all channels, so that they pile up; parameters by hand, from the table."""
+    shapes, net = sizes("googlenet2014", 224, naive=True), create("googlenet2014", naive=True, aux_logits=True)
+    width, parameters = 192, (49 * 3 + 1) * 64 + 65 * 64 + (9 * 64 + 1) * 192
+    for name, (point, _, conv3, _, conv5, _) in CHANNELS.items():
+        parameters += point * (width + 1) + conv3 * (9 * width + 1) + conv5 * (25 * width + 1)
+        width += point + conv3 + conv5
+        assert shapes[f"inception{name}"][0] == width
+        if name in ("4a", "4d"):
+            parameters += 128 * (width + 1) + 1024 * (16 * 128 + 1) + 1000 * 1025
+    assert width == 4944
+    assert count(net) == parameters + 1000 * (width + 1)
+    assert net.eval()(torch.zeros(1, 3, 32, 32, device="meta")).shape == (1, 1000)
+
+
 @pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_resnet_v2"])
 def test_inception_sides_on_299(name):
     channels = {"inception_v2": (288, 768, 2048), "inception_v3": (288, 768, 2048)}.get(name, (320, 1088, 2080))

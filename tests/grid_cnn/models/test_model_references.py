@@ -18,7 +18,20 @@ WITH_HEADS = {"googlenet": {"aux_logits": True}, "inception_v3": {"aux_logits": 
 
 
 def test_all_originals_are_there():
-    assert len(REFERENCES) == 21
+    """The networks of torchvision that this library has, by name, and timm's Inception-ResNet-v2."""
+    assert set(REFERENCES) == {
+        "alexnet", "googlenet", "inception_v3", "inception_resnet_v2",
+        *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
+        *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+        *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_depend_on_the_picture(name):
+    """Logits that came from biases alone would let any error in the layers before pass."""
+    one, other = torch.tensor(REFERENCES[name]["logits"])
+    assert (one - other).abs().max() > 100 * 1e-4 * REFERENCES[name]["spread"]
 
 
 def test_packing_keeps_everything():
@@ -65,6 +78,9 @@ def test_logits(name):
         ("inception_v3", "AuxLogits.conv0.conv.weight"),
         ("resnet18", "layer2.0.downsample.0.weight"),
         ("densenet121", "features.denseblock1.denselayer1.norm1.weight"),
+        ("inception_resnet_v2", "mixed_5b.branch0.conv.weight"),
+        ("inception_resnet_v2", "repeat.0.conv2d.weight"),
+        ("inception_resnet_v2", "block8.conv2d.bias"),
         ("inception_resnet_v2", "classif.weight"),
     ],
 )
