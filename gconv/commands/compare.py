@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from rich.table import Table
 from grid_cnn import models
 
 if TYPE_CHECKING:
-    from gconv.training.compare import Comparison, Settings
+    from gconv.training.compare import Comparison, Run, Settings
 
 
 def compare(
@@ -120,8 +121,23 @@ def _with_progress(settings: Settings, console: Console) -> Comparison:
         note = f"loss {loss:.3f}" if finished else f"loss {loss:.3f}, {left:.0f} s left for all"
         bars.update(tasks[variant], advance=1, total=total, note=note)
 
+    told = 0
+
+    def tell(trained: Run) -> None:
+        nonlocal told
+        told += 1
+        if console.is_terminal:
+            return  # where the bars say it
+        last = trained.history[-1]
+        print(
+            f"run {told} of {len(settings.variants) * settings.seeds}: {trained.variant}, seed {trained.seed}: "
+            f"loss {last.train_loss:.4f}, accuracy {trained.accuracy:.2%}, {last.seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
     try:
-        return run(settings, advance)
+        return run(settings, advance, tell)
     finally:
         if done:
             bars.stop()

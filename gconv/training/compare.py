@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gconv import data
 from gconv.domains import Graph, grid_graph
 from gconv.functional import force_form
-from gconv.training import measure, pretrained, variants
+from gconv.training import checks, measure, pretrained, variants
 from gconv.training.fit import Epoch, batches, fit, total_loss
 from gconv.training.variants import Network
 
@@ -67,12 +67,9 @@ class Settings:
         variants.check(self.variants)
         if self.pretrained:
             pretrained.check(self.model, self.variants, self.neighbors, self.size)
-        try:
-            if torch.empty(0, device=self.device).device.type not in ("cpu", "cuda"):
-                raise RuntimeError("it takes cpu or cuda")
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"device {self.device!r} cannot be used here ({reason}); take 'cpu'") from error
+        expected = checks.device(self.device)
+        if expected is not None:
+            raise ValueError(f"device takes {expected}; got {self.device!r}")
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -144,9 +141,10 @@ class Comparison:
 
 # Told after every training step: the variant, the loss, and how many steps the variant will have made in the end.
 Progress = Callable[[str, float, int], None]
+OnRun = Callable[[Run], None]  # told of every run, once it is trained
 
 
-def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
+def compare(settings: Settings, progress: Progress | None = None, on_run: OnRun | None = None) -> Comparison:
     """Train and measure every variant.
 
     Raises:
@@ -162,7 +160,7 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
     if settings.pretrained:
         networks, runs = _ready(settings, test)
     else:
-        networks, runs = _trained(settings, images, graph, train, test, progress)
+        networks, runs = _trained(settings, images, graph, train, test, progress, on_run)
     rows = _measure(networks, runs, settings, train)
     return Comparison(
         settings,
@@ -188,7 +186,13 @@ Found = tuple[dict[str, Network], list[Run]]
 
 
 def _trained(
-    settings: Settings, images: data.ImageData, graph: Graph, train: Pair, test: Pair, progress: Progress | None
+    settings: Settings,
+    images: data.ImageData,
+    graph: Graph,
+    train: Pair,
+    test: Pair,
+    progress: Progress | None,
+    on_run: OnRun | None,
 ) -> Found:
     """The networks of the first seed, and all runs."""
     for variant in settings.variants:  # what cannot be built is said before anything is trained
@@ -200,6 +204,8 @@ def _trained(
             torch.manual_seed(seed)
             network = variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
             runs.append(_train(network, seed, settings, train, test, progress))
+            if on_run is not None:
+                on_run(runs[-1])
             networks.setdefault(variant, network)
     return networks, runs
 
