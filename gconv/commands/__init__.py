@@ -1,1 +1,1 @@
-"""The commands of the command line, one a file; `gconv.cli` lists them."""
+"""The commands of the command line, one a file; `gconv.commands.app` lists them."""

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 import gconv
-from gconv.bench import bench
 from gconv.commands import lists
+from gconv.commands.bench import bench
 from gconv.commands.compare import compare
 from gconv.commands.evaluate import evaluate
 from gconv.commands.predict import predict
+from gconv.commands.summary import summary
 from gconv.commands.train import train
-from gconv.summary import summary
 
 # What the parser raises for a wrong option or command; typer exports only this class's child.
 _UsageError: Any = typer.BadParameter.__base__
