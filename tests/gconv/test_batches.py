@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 
 import gconv
 from gconv import Graph, batch_graphs, grid_graph, interop, unbatch
-from gconv.data.graphs import Collate, OnSignals, Signals
+from gconv.data import Collate, OnSignals, Signals
 from gconv.training.fit import accuracy, fit
 from grid_cnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, Sequential, models
 
