@@ -6,7 +6,6 @@ A ``Report`` holds plain numbers and numpy arrays; ``write`` turns it into the p
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gconv import plotting
+from gconv.training import files
 
 MOST_DISAGREEMENTS = 24
 
@@ -146,13 +146,7 @@ class Report:
 
 def write(report: Report, path: Path) -> None:
     """Write the page to ``path``: whole or not at all, an older file stays until the new one is complete."""
-    text = render(report)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(path, render(report))
 
 
 def render(report: Report) -> str:
