@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,38 @@ from gconv.domains import grid_graph
 from gconv.ops import GraphOps
 from gconv.training.variants import Network
 from grid_cnn import Conv2d, Grid, GridOps, bind, models
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What a file may say under each key: whether a value is of its kind, and the kind in words.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_text, "a text"),
+    "classes": (_list_of(_text), "a list of texts"),
+    "size": (lambda value: _list_of(_whole)(value) and len(value) == 2, "a list of two whole numbers >= 1"),
+    "in_channels": (_whole, "a whole number >= 1"),
+    "mean": (_list_of(_number), "a list of numbers"),
+    "deviation": (_list_of(lambda value: _number(value) and value > 0), "a list of numbers above 0"),
+    "domain": (lambda value: value in ("grid", "graph"), '"grid" or "graph"'),
+    "conv": (_text, "a text"),
+    "K": (lambda value: value is None or _whole(value), "a whole number >= 1, or null"),
+    "neighbors": (_whole, "a whole number >= 1"),
+    "dropout": (lambda value: value is None or (_number(value) and 0 <= value < 1), "a share, 0 <= share < 1, or null"),
+}
 
 
 @dataclass(frozen=True)
@@ -100,18 +133,27 @@ class Blueprint:
         """From such a file; keys beside a blueprint's own are left alone.
 
         Raises:
-            ValueError: for a file that is not there, or no blueprint.
+            ValueError: for a file that is not there, or no blueprint; for a value of another kind than its key's.
         """
         try:
             found = json.loads(path.read_text())
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError(f"cannot read {path}: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}
-        given = {key: _tuple(value) for key, value in found.items() if key in known} if isinstance(found, dict) else {}
+        given = {key: value for key, value in found.items() if key in known} if isinstance(found, dict) else {}
+        for key, value in given.items():
+            fits, expected = _KINDS[key]
+            if not fits(value):
+                raise ValueError(f"{path}: {key} takes {expected}; got {json.dumps(value)}")
         try:
-            return cls(**given)
+            blueprint = cls(**{key: _tuple(value) for key, value in given.items()})
         except TypeError as error:
             raise ValueError(f"{path} describes no network: {str(error).partition(' ')[2]}") from error
+        for key, moments in (("mean", blueprint.mean), ("deviation", blueprint.deviation)):
+            if len(moments) not in (1, blueprint.in_channels):
+                channels = f"{blueprint.in_channels}, one a channel"
+                raise ValueError(f"{path}: {key} has {len(moments)} numbers; expected {channels}")
+        return blueprint
 
 
 @dataclass(frozen=True)
