@@ -24,7 +24,6 @@ from gconv.training.fit import Checkpoints, Epoch, fit
 from gconv.training.losses import loss
 from gconv.training.metrics import Scores
 from gconv.training.optimizers import optimizer
-from gconv.training.runs import Run
 from gconv.training.schedules import Schedule, Shape
 from gconv.training.settings import Settings, flag, from_mapping, names, read_yaml
 from gconv.training.tensorboard import logged
@@ -221,8 +220,7 @@ def _train(
 
 def _finish(settings: Settings, folder: Path, found: Feeds, history: list[Epoch], seconds: float) -> Outcome:
     """Test the best weights, and write what came of it."""
-    run = Run.open(folder, device=settings.device)
-    best = checkpoints.notes(folder / checkpoints.BEST)
+    run, best = runs.trained(folder, settings.device)
     scores = metrics.evaluate(
         run.logits, found.test, len(run.classes), loss=loss(settings.loss), device=settings.device
     )
