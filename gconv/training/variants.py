@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -22,6 +21,7 @@ from gconv.families import FAMILIES
 from gconv.ops import GraphOps
 from gconv.spatial import DirectionalConv
 from grid_cnn import Conv2d, Grid, GridOps, Layer, bind, models
+from grid_cnn.names import guess
 
 _CHANNELS = "own_layer_channels"  # where a layer of the user's own is told the out_channels that it was made with
 _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
@@ -83,8 +83,7 @@ def check(variants: Sequence[str]) -> None:
         if ":" in variant:
             own_layer(variant)
         elif variant not in names():
-            near = difflib.get_close_matches(variant, names())
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}, and module:Class"
+            hint = guess(variant, names()) or f"there are {', '.join(names())}, and module:Class"
             raise ValueError(f"unknown variant {variant!r}: {hint}")
     twice = next((v for v in variants if list(variants).count(v) > 1), None)
     if twice:
@@ -139,8 +138,8 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     place, _, name = variant.partition(":")
     module = _module(place, variant)
     if name not in vars(module):
-        near = difflib.get_close_matches(name, vars(module))
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        meant = guess(name, vars(module))
+        hint = f"; {meant}" if meant else ""
         raise ValueError(f"variant {variant!r}: the module {place!r} has no {name or 'class of an empty name'}{hint}")
     build: Any = vars(module)[name]
     if isinstance(build, type) and not issubclass(build, Layer):
