@@ -1,4 +1,4 @@
-"""The page that ``gconv compare`` leaves: self-contained, complete, escaped, whole or not at all."""
+"""The page that `gconv compare` leaves: self-contained, complete, escaped, whole or not at all."""
 
 import re
 from collections import Counter
