@@ -66,8 +66,10 @@ def load(
         download: fetch files that are not in `data_dir`.
         strict: refuse a folder with pictures that cannot be read, instead of leaving them out.
 
-    Raises `ValueError` for an unknown name or a size that is not two positive integers, `DataError` for files that
-    are missing or damaged, `ImportError` for a package that the data set needs and that is not installed.
+    Raises:
+        ValueError: for an unknown name or a size that is not two positive integers.
+        DataError: for files that are missing or damaged.
+        ImportError: for a package that the data set needs and that is not installed.
 
     >>> load("digits").train_images.shape
     torch.Size([1347, 1, 28, 28])
