@@ -15,7 +15,8 @@ from rich.table import Table
 from grid_cnn import models
 
 if TYPE_CHECKING:
-    from gconv.training.compare import Comparison, Run, Settings
+    from gconv.training.compare import Comparison, VariantRun
+    from gconv.training.compare_settings import CompareSettings
 
 
 def compare(
@@ -56,13 +57,13 @@ def compare(
     on two cores.
     """
     from gconv.training import pages, report, results
-    from gconv.training.compare import Settings
+    from gconv.training.compare_settings import CompareSettings
     from gconv.training.pretrained import VARIANTS
     from gconv.training.settings import parse_size
     from gconv.training.variants import usual
 
     everything = tuple(VARIANTS) if pretrained else usual()
-    settings = Settings(
+    settings = CompareSettings(
         model=models.function(model) and model,
         data=data or _usual_data(pretrained, data_dir, download),
         data_dir=data_dir,
@@ -97,7 +98,7 @@ def _usual_data(pretrained: bool, data_dir: Path, download: bool) -> str:
     return "mnist" if pretrained and (there or download) else "digits"
 
 
-def _with_progress(settings: Settings, console: Console) -> Comparison:
+def _with_progress(settings: CompareSettings, console: Console) -> Comparison:
     from gconv.training.compare import compare as run
 
     columns = (
@@ -123,7 +124,7 @@ def _with_progress(settings: Settings, console: Console) -> Comparison:
 
     told = 0
 
-    def tell(trained: Run) -> None:
+    def tell(trained: VariantRun) -> None:
         nonlocal told
         told += 1
         if console.is_terminal:

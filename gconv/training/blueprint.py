@@ -21,7 +21,7 @@ from torch import Tensor
 from gconv import bridge
 from gconv.domains import grid_graph
 from gconv.ops import GraphOps
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 from grid_cnn import Conv2d, Grid, GridOps, bind, models
 
 
@@ -88,7 +88,7 @@ class Blueprint:
     neighbors: int = 8
     dropout: float | None = None
 
-    def build(self, weights: Path | None = None) -> Network:
+    def build(self, weights: Path | None = None) -> Variant:
         """The network, with fresh weights, or with those of a file where they fit (`models.create`)."""
         options: dict[str, Any] = {"in_channels": self.in_channels, "num_classes": len(self.classes)}
         if self.dropout is not None:
@@ -98,7 +98,7 @@ class Blueprint:
             model = models.create(self.model, weights, ops=GridOps(2), domain=grid, **options)
             first = next((layer.kernel_size for layer in model.modules() if isinstance(layer, Conv2d)), None)
             title = f"Conv2d {'×'.join(map(str, first))}" if first else "none"
-            return Network("grid", model, bind(model, grid), grid, _as_is, title)
+            return Variant("grid", model, bind(model, grid), grid, _as_is, title)
         graph = grid_graph(grid, self.neighbors)
         ops = GraphOps(self.conv, K=self.K)
         with torch.device("meta"):  # the kernel that titles speak of
@@ -106,14 +106,14 @@ class Blueprint:
         kernel = next((layer.kernel_size for layer in on_grid.modules() if isinstance(layer, Conv2d)), None)
         model = models.create(self.model, weights, ops=ops, domain=graph, **options)
         title = ops.title(kernel) if kernel else "none"
-        return Network(self.conv, model, bind(model, graph), graph, bridge.to_nodes, title)
+        return Variant(self.conv, model, bind(model, graph), graph, bridge.to_nodes, title)
 
     def normalize(self, pictures: Tensor) -> Tensor:
         """(x - mean) / deviation, channel by channel; (B, C, H, W) in [0, 1] to the same shape."""
         mean, deviation = _columns(self.mean, self.deviation, pictures.device)
         return (pictures - mean) / deviation
 
-    def reader(self, network: Network, *, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
+    def reader(self, network: Variant, *, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
         """Pictures in [0, 1], (B, C, H, W), to what `network.module` takes: normalised, and on a graph a row a node."""
 
         def read(pictures: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class Classifier:
     """A trained network that takes pictures in [0, 1], in evaluation mode."""
 
     blueprint: Blueprint
-    network: Network
+    network: Variant
     device: torch.device
 
     @classmethod

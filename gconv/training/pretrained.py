@@ -32,7 +32,7 @@ from gconv.training import checkpoints, files, measure
 from gconv.training.augmentation import Augmentation
 from gconv.training.blueprint import Blueprint, Classifier
 from gconv.training.fit import accuracy, batches, fit
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 from grid_cnn.names import guess
 
 FOLDER = Path(__file__).with_name("weights")
@@ -154,7 +154,7 @@ def as_mnist(images: data.ImageData) -> data.ImageData:
     )
 
 
-def network(variant: str, device: torch.device | str = "cpu") -> Network:
+def network(variant: str, device: torch.device | str = "cpu") -> Variant:
     """The trained network of one of `VARIANTS`.
 
     >>> network("directional").place

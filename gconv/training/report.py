@@ -34,7 +34,7 @@ MEASURED = (
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """A line of the table; `accuracies` is empty where the variant was timed only."""
 
     variant: str
@@ -132,7 +132,7 @@ class Report:
     settings: Mapping[str, Any]
     machine: Mapping[str, Any]
     versions: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     curves: tuple[Curve, ...]
     travels: tuple[Travel, ...]
     filters: tuple[Filters, ...]
@@ -199,7 +199,7 @@ def _value_text(value: Any) -> str:
     return ", ".join(map(_value_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _headlines(rows: tuple[Row, ...]) -> list[tuple[str, str, str]]:
+def _headlines(rows: tuple[ReportRow, ...]) -> list[tuple[str, str, str]]:
     """Up to three large figures for the top of the page: (value, of which network, what)."""
     first, others = rows[0], rows[1:]
     trained = [row for row in others if row.accuracies]

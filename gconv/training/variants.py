@@ -28,7 +28,7 @@ _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
 
 
 @dataclass(frozen=True)
-class Network:
+class Variant:
     """One network of a comparison, ready to train: `module(encode(images))` gives logits."""
 
     variant: str
@@ -90,7 +90,7 @@ def check(variants: Sequence[str]) -> None:
         raise ValueError(f"variant {twice!r} is given twice")
 
 
-def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes: int) -> Network:
+def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes: int) -> Variant:
     """Make one variant of a recipe, with freshly drawn weights.
 
     Args:
@@ -105,7 +105,7 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     if variant in _BASELINES:
         model = models.create(variant, ops=GridOps(grid.ndim), domain=grid, **options)
-        return Network(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
+        return Variant(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
     if "padding" in inspect.signature(models.function(recipe)).parameters:
         options["padding"] = "same"  # the one border that every family has, so that all sides have the same shapes
     with torch.device("meta"):  # the grid's network, without its memory, tells the kernel that titles speak of
@@ -117,12 +117,12 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
         )
     if variant == "grid":
         model = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
-        return Network(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
+        return Variant(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
     ops = GraphOps(own_layer(variant) if ":" in variant else variant, ndim=grid.ndim)
     model = models.create(recipe, ops=ops, domain=graph, **options)
     with _results_checked(model, variant):
         module = bind(model, graph)
-    return Network(variant, model, module, graph, bridge.to_nodes, ops.title(kernel))
+    return Variant(variant, model, module, graph, bridge.to_nodes, ops.title(kernel))
 
 
 def own_layer(variant: str) -> Callable[..., Layer]:
@@ -231,7 +231,7 @@ def _as_is(images: Tensor) -> Tensor:
     return images
 
 
-def first_filters(network: Network) -> tuple[str, Tensor] | None:
+def first_filters(network: Variant) -> tuple[str, Tensor] | None:
     """What the first convolution has learned, as pictures `(filters, H, W)`, and of which kind they are.
 
     Kernels on the grid, and for the directional convolution, which has the same; elsewhere impulse responses: the

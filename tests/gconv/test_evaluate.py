@@ -13,7 +13,7 @@ from gconv.training.blueprint import Blueprint, Classifier
 from gconv.training.evaluate import Views, evaluate, ten_crops, together
 from gconv.training.settings import Settings
 from gconv.training.sources import Source, open_source, open_sources
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 from grid_cnn import Grid, GridOps, bind, models
 
 Image = pytest.importorskip("PIL.Image")
@@ -106,7 +106,7 @@ class ByBrightness(nn.Module):
 
 def by_brightness(classes, levels):
     one = classifier(classes=classes)
-    network = Network("grid", one.network.model, ByBrightness(levels), Grid((8, 8)), lambda x: x, "none")
+    network = Variant("grid", one.network.model, ByBrightness(levels), Grid((8, 8)), lambda x: x, "none")
     return Classifier(one.blueprint, network, one.device)
 
 
