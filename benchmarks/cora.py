@@ -30,7 +30,7 @@ from benchmarks.harness import Options, Table, write
 from benchmarks.showing import NOTHING
 from benchmarks.single import degrees
 from gconv import APPNP, ChebConv, GATConv, GCNConv, GMMConv, Graph, GraphLayer, SGConv
-from gconv.data.planetoid import CitationGraph, load_planetoid
+from gconv.data import CitationGraph, load_planetoid
 from gconv.functional.product import is_sparse, product
 from gconv.training.fit import fit
 

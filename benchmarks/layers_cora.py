@@ -18,7 +18,7 @@ from benchmarks.rows import ROWS, SINGLE
 from benchmarks.showing import layers, with_settings
 from benchmarks.single import SPARSE_WAYS, WAYS, degrees, measured, measured_sparse, of_one_signal
 from gconv import Graph
-from gconv.data.planetoid import load_planetoid
+from gconv.data import load_planetoid
 
 TITLE = "Layers on Cora's graph"
 REPEATED = "{rounds} rounds"

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+from gconv.commands import INTERRUPTED
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def _leave_interrupted() -> NoReturn:
     print("interrupted", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_INTERRUPTED)
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from gconv.spatial import DirectionalConv
 from grid_cnn import Add, Concat, GridOps, Layer, Sequential
 from grid_cnn.arithmetic import Padding, border, per_axis
 from grid_cnn.checks import whole
+from grid_cnn.names import guess
 from grid_cnn.pool import Pool
 
 Size = int | Sequence[int]
@@ -62,8 +62,7 @@ class GraphOps:
     ) -> None:
         if isinstance(conv, str) and conv != "directional" and conv not in FAMILIES:
             known = ["directional", *FAMILIES]
-            near = difflib.get_close_matches(conv, known)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            hint = guess(conv, known) or f"there are {', '.join(known)}"
             raise ValueError(f"unknown graph convolution {conv!r}: {hint}")
         if norm not in NORMS:
             raise ValueError(f"unknown norm {norm!r}: there are {', '.join(NORMS)}")

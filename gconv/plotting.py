@@ -1,12 +1,11 @@
 """Figures of signals, filters, learning curves and domains, from plain arrays.
 
-Each function returns a ``matplotlib.figure.Figure`` made through the object interface: no pyplot, no global state, no
-window. ``to_svg`` and ``to_png_base64`` make text of it for an HTML page. Matplotlib is imported where it is used.
+Each function returns a `matplotlib.figure.Figure` made through the object interface: no pyplot, no global state, no
+window. `to_svg` makes text of it for an HTML page. Matplotlib is imported where it is used.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import textwrap
@@ -34,7 +33,7 @@ Run = tuple[Sequence[float], Sequence[float]]
 
 
 def variant_colours(names: Iterable[str]) -> dict[str, str]:
-    """One colour a variant, the same in every figure; ``"directional (gather)"`` shares ``"directional"``'s."""
+    """One colour a variant, the same in every figure; `"directional (gather)"` shares `"directional"`'s."""
     colours, ordered = dict(_VARIANT_COLOURS), list(names)
     for base in (name.split(" (")[0] for name in ordered):
         colours.setdefault(base, _SPARE_COLOURS[(len(colours) - len(_VARIANT_COLOURS)) % len(_SPARE_COLOURS)])
@@ -47,13 +46,13 @@ def curves(
     """Learning curves: per variant a bold mean and a thin line a run, labelled at the right edge.
 
     Args:
-        runs: variant → its runs (one a seed), each a pair ``(x, y)`` of equally long sequences. Where variants end more
-            than a factor of four apart, and ``x > 0``, the horizontal axis is logarithmic and its label says so.
+        runs: variant → its runs (one a seed), each a pair `(x, y)` of equally long sequences. Where variants end more
+            than a factor of four apart, and `x > 0`, the horizontal axis is logarithmic and its label says so.
         x_label: what stands under the horizontal axis.
         y_label: what stands over the vertical axis.
-        accuracy: ``y`` lies in 0..1 and its *error* ``1 - y`` is drawn on a logarithmic axis, better upwards: 99 %
+        accuracy: `y` lies in 0..1 and its *error* `1 - y` is drawn on a logarithmic axis, better upwards: 99 %
             against 98 % shows as plainly as 60 % against 20 %. A run without any error stands at the top edge.
-        colours: variant → colour, as from ``variant_colours``.
+        colours: variant → colour, as from `variant_colours`.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
@@ -102,7 +101,7 @@ def curves(
 
 
 def picture_grid(pictures: np.ndarray, *, columns: int = 8, signed: bool = False, scale: bool = False) -> Figure:
-    """Pictures ``(count, height, width)`` on one scale, around 0 if ``signed`` or negative; ``scale`` draws it."""
+    """Pictures `(count, height, width)` on one scale, around 0 if `signed` or negative; `scale` draws it."""
     stack = np.asarray(pictures, dtype=float)
     if stack.ndim != 3 or not stack.size or columns < 1:
         raise ValueError(f"expected pictures (count, height, width) and columns ≥ 1, got {stack.shape} and {columns}")
@@ -121,7 +120,7 @@ def picture_grid(pictures: np.ndarray, *, columns: int = 8, signed: bool = False
 
 
 def filters(pictures: np.ndarray, *, columns: int = 6) -> Figure:
-    """The first 16 kernels or impulse responses of ``(count, height, width)``: one scale, white is 0, ends in a bar."""
+    """The first 16 kernels or impulse responses of `(count, height, width)`: one scale, white is 0, ends in a bar."""
     return picture_grid(np.asarray(pictures)[:MOST_PICTURES], columns=columns, signed=True, scale=True)
 
 
@@ -129,7 +128,7 @@ def travel(stages: Sequence[tuple[str, np.ndarray]], classes: Sequence[str] = ()
     """One signal through a network: a row a stage, each on a scale of its own where white is 0.
 
     Args:
-        stages: ``(name, values)`` from the input on; values are feature maps ``(channels, height, width)``, of which
+        stages: `(name, values)` from the input on; values are feature maps `(channels, height, width)`, of which
             the first 16 are drawn, or a vector: a strip, and at the end, with one value a class, bars.
         classes, label: the classes' names, and which of them is the true one.
     """
@@ -166,9 +165,9 @@ def domain(positions: np.ndarray, edges: np.ndarray, *, values: np.ndarray | Non
     """A graph at its nodes' positions, and beside it a part enlarged, with one node's neighbourhood marked.
 
     Args:
-        positions: ``(num_nodes, 2)``, row and column as on a picture: the first coordinate runs downwards.
-        edges: ``(2, num_edges)``; both directions of an edge are drawn as one line, self-loops not at all.
-        values: ``(num_nodes,)``, the nodes' shades. The enlarged part is where they vary most, else the first corner.
+        positions: `(num_nodes, 2)`, row and column as on a picture: the first coordinate runs downwards.
+        edges: `(2, num_edges)`; both directions of an edge are drawn as one line, self-loops not at all.
+        values: `(num_nodes,)`, the nodes' shades. The enlarged part is where they vary most, else the first corner.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import ConnectionPatch, Rectangle
@@ -219,7 +218,7 @@ def domain(positions: np.ndarray, edges: np.ndarray, *, values: np.ndarray | Non
 
 
 def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
-    """The same ``<svg>`` on every call; ``name`` keeps ids on a page apart, ``label`` is what a screen reader says."""
+    """The same `<svg>` on every call; `name` keeps ids on a page apart, `label` is what a screen reader says."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -228,13 +227,6 @@ def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
     svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1).strip()
-
-
-def to_png_base64(figure: Figure, *, dpi: int = 144) -> str:
-    """The figure as a base64 PNG, for ``src="data:image/png;base64,…"``."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _checked_run(name: str, run: Run, accuracy: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from grid_cnn.domain import Domain
 from grid_cnn.layer import Layer
+from grid_cnn.modes import evaluating
 
 
 class Bound(nn.Module):
@@ -56,17 +57,12 @@ class Bound(nn.Module):
         like = next(self.model.parameters(), torch.empty(0))
         channels = self._channels()
         signal = self.domain.zeros(channels, dtype=like.dtype, device=like.device)
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()  # a dry run must not move running statistics or draw random numbers
         try:
-            with torch.no_grad():
+            with evaluating(self.model), torch.no_grad():
                 self.model(signal, self.domain)
         except RuntimeError as error:
             tried = f"a zero signal of {channels} channels, {tuple(signal.shape)}"
             raise ValueError(f"the model does not fit {self.domain!r}, tried with {tried}: {error}") from error
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def _channels(self) -> int:
         """The channels of the signal to try; 1 if the model does not tell, which takes any."""

@@ -6,11 +6,12 @@ before a module, and off itself. Names are those of `model.named_modules()`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
+
+from grid_cnn.names import guess
 
 
 def features(model: nn.Module, images: Tensor, at: Iterable[str], domain: Any = None) -> dict[str, Tensor]:
@@ -94,9 +95,6 @@ def module_of(model: nn.Module, name: str) -> nn.Module:
     """
     modules = dict(model.named_modules())
     if name not in modules or not name:
-        near = difflib.get_close_matches(name, [key for key in modules if key], n=3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"its parts are {', '.join(dict(model.named_children()))}"
-        )
+        hint = guess(name, filter(None, modules)) or f"its parts are {', '.join(dict(model.named_children()))}"
         raise ValueError(f"{type(model).__name__} has no module {name!r}: {hint}")
     return modules[name]

@@ -8,17 +8,16 @@ from typing import Annotated, Any
 import typer
 
 import gconv
-from gconv.bench import bench
-from gconv.commands import lists
+from gconv.commands import INTERRUPTED, lists
+from gconv.commands.bench import bench
 from gconv.commands.compare import compare
 from gconv.commands.evaluate import evaluate
 from gconv.commands.predict import predict
+from gconv.commands.summary import summary
 from gconv.commands.train import train
-from gconv.summary import summary
 
 # What the parser raises for a wrong option or command; typer exports only this class's child.
 _UsageError: Any = typer.BadParameter.__base__
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C, and typer returns for it
 
 COMMANDS = {
     "compare": compare,
@@ -65,7 +64,7 @@ def run() -> None:
         raise ValueError(error.format_message()) from error
     except typer.Abort as error:
         raise KeyboardInterrupt from error
-    if code == _INTERRUPTED:
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
     if isinstance(code, int) and code:
         sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,8 @@ from rich.table import Table
 from grid_cnn import models
 
 if TYPE_CHECKING:
-    from gconv.training.compare import Comparison, Settings
+    from gconv.training.compare import Comparison, VariantRun
+    from gconv.training.compare_settings import CompareSettings
 
 
 def compare(
@@ -55,13 +57,13 @@ def compare(
     on two cores.
     """
     from gconv.training import pages, report, results
-    from gconv.training.compare import Settings
+    from gconv.training.compare_settings import CompareSettings
     from gconv.training.pretrained import VARIANTS
     from gconv.training.settings import parse_size
     from gconv.training.variants import usual
 
     everything = tuple(VARIANTS) if pretrained else usual()
-    settings = Settings(
+    settings = CompareSettings(
         model=models.function(model) and model,
         data=data or _usual_data(pretrained, data_dir, download),
         data_dir=data_dir,
@@ -96,7 +98,7 @@ def _usual_data(pretrained: bool, data_dir: Path, download: bool) -> str:
     return "mnist" if pretrained and (there or download) else "digits"
 
 
-def _with_progress(settings: Settings, console: Console) -> Comparison:
+def _with_progress(settings: CompareSettings, console: Console) -> Comparison:
     from gconv.training.compare import compare as run
 
     columns = (
@@ -120,8 +122,23 @@ def _with_progress(settings: Settings, console: Console) -> Comparison:
         note = f"loss {loss:.3f}" if finished else f"loss {loss:.3f}, {left:.0f} s left for all"
         bars.update(tasks[variant], advance=1, total=total, note=note)
 
+    told = 0
+
+    def tell(trained: VariantRun) -> None:
+        nonlocal told
+        told += 1
+        if console.is_terminal:
+            return  # where the bars say it
+        last = trained.history[-1]
+        print(
+            f"run {told} of {len(settings.variants) * settings.seeds}: {trained.variant}, seed {trained.seed}: "
+            f"loss {last.train_loss:.4f}, accuracy {trained.accuracy:.2%}, {last.seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
     try:
-        return run(settings, advance)
+        return run(settings, advance, tell)
     finally:
         if done:
             bars.stop()

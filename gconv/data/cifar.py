@@ -115,8 +115,10 @@ def load_cifar(
     """Load CIFAR-10 or CIFAR-100: 50,000 training and 10,000 held-out pictures of three channels.
 
     With `download`, the archive is fetched from `base_url` where no file is there, and must have the checksum `sha256`
-    (the layout's own where it is `None`).  Raises `MissingDataError` where a file is missing, `DataError` where one is
-    damaged, holds code or could not be fetched.
+    (the layout's own where it is `None`).
+
+    Raises:
+        MissingDataError: where a file is missing. DataError: where one is damaged, holds code or could not be fetched.
     """
     parts = _find(data_dir, layout)
     if parts is None and download:

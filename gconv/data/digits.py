@@ -24,7 +24,8 @@ _SPLIT_SEED = 1998
 def load_digits(size: tuple[int, int] = DEFAULT_SIZE) -> ImageData:
     """Load scikit-learn's digits, resized from 8x8 to `size`: 1,347 training and 450 held-out images of one channel.
 
-    Raises `ImportError` where scikit-learn is not installed.
+    Raises:
+        ImportError: where scikit-learn is not installed.
 
     >>> load_digits((8, 8)).test_labels.bincount().tolist()
     [45, 45, 45, 45, 45, 45, 45, 45, 45, 45]

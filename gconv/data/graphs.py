@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gconv.domains import Graph, batch_graphs
 from grid_cnn import Layer
+from grid_cnn.modes import evaluating
 
 Sample = tuple[Tensor, Graph, int]
 
@@ -59,10 +60,8 @@ class Collate:
                 )
         signals = Signals(torch.cat([x for x, _, _ in samples]), batch_graphs([graph for _, graph, _ in samples]))
         if self.net is not None:
-            training = self.net.training
-            with torch.no_grad():
-                self.net.eval()(torch.zeros_like(signals.x), signals.graph)
-            self.net.train(training)
+            with evaluating(self.net), torch.no_grad():
+                self.net(torch.zeros_like(signals.x), signals.graph)
         return signals, torch.tensor([label for _, _, label in samples])
 
 

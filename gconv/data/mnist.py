@@ -83,9 +83,11 @@ def load_mnist(
     """Load MNIST or Fashion-MNIST: 60,000 training and 10,000 held-out images of one channel.
 
     A file that is there is read and never fetched again; with `download`, one that is not is fetched from `base_url`
-    and must have the checksum that `sha256` gives under its name (the layout's own where they are `None`).  Raises
-    `MissingDataError` where a file is missing, `DataError` where one is damaged, does not match its partner or could
-    not be fetched.
+    and must have the checksum that `sha256` gives under its name (the layout's own where they are `None`).
+
+    Raises:
+        MissingDataError: where a file is missing.
+        DataError: where one is damaged, does not match its partner or could not be fetched.
     """
     folder = data_dir / layout.folder
     base_url, sha256 = base_url or layout.base_url, sha256 or layout.sha256

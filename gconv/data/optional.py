@@ -7,8 +7,11 @@ from types import ModuleType
 def import_optional(module: str, *, package: str, purpose: str) -> ModuleType:
     """Import `module`, or say which package is missing, for what, and how to install it.
 
-    Raises `ImportError` where `package` is not installed.  Where an installed package lacks another one, its own
-    error passes through, since installing `package` would not mend that.
+    Where an installed package lacks another one, its own error passes through, since installing `package` would not
+    mend that.
+
+    Raises:
+        ImportError: where `package` is not installed.
 
     >>> import_optional("math", package="math", purpose="counting").factorial(4)
     24

@@ -13,7 +13,6 @@ Reference: Yang, Cohen and Salakhutdinov, Revisiting semi-supervised learning wi
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch import Tensor
 from gconv.data.errors import DataError, MissingDataError
 from gconv.data.pickles import Held, Kind, read_value
 from gconv.domains import Graph
+from grid_cnn.names import guess
 
 NAMES = ("Cora", "CiteSeer", "PubMed")
 _VALIDATION = 500
@@ -91,9 +91,10 @@ def load_planetoid(name: str, data_dir: str | Path) -> CitationGraph:
         DataError: if files are damaged, do not fit each other, or are something else.
     """
     if name not in NAMES:
-        near = difflib.get_close_matches(name.lower(), [known.lower() for known in NAMES], 1)
-        guess = f"; did you mean {NAMES[[known.lower() for known in NAMES].index(near[0])]!r}?" if near else ""
-        raise ValueError(f"unknown citation graph {name!r}{guess} (there are: {', '.join(NAMES)})")
+        by_lower = {known.lower(): known for known in NAMES}
+        meant = guess(name.lower(), by_lower, 1, shown=lambda near: repr(by_lower[near]))
+        hint = f"; {meant}" if meant else ""
+        raise ValueError(f"unknown citation graph {name!r}{hint} (there are: {', '.join(NAMES)})")
     folder = _folder(name, Path(data_dir).expanduser())
     stem = f"ind.{name.lower()}"
     trained, known, tested = (_matrix(folder / f"{stem}.{part}") for part in ("x", "allx", "tx"))

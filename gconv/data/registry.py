@@ -1,6 +1,5 @@
 """Which data sets there are, and the functions that load them, by name or from a folder of pictures."""
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from gconv.data import cifar, digits, mnist
 from gconv.data.folder import FolderData, load_folder
 from gconv.data.images import ImageData
+from grid_cnn.names import guess
 
 DEFAULT_DATA_DIR = "data"
 
@@ -66,8 +66,10 @@ def load(
         download: fetch files that are not in `data_dir`.
         strict: refuse a folder with pictures that cannot be read, instead of leaving them out.
 
-    Raises `ValueError` for an unknown name or a size that is not two positive integers, `DataError` for files that
-    are missing or damaged, `ImportError` for a package that the data set needs and that is not installed.
+    Raises:
+        ValueError: for an unknown name or a size that is not two positive integers.
+        DataError: for files that are missing or damaged.
+        ImportError: for a package that the data set needs and that is not installed.
 
     >>> load("digits").train_images.shape
     torch.Size([1347, 1, 28, 28])
@@ -112,9 +114,9 @@ def is_folder(name: str | Path) -> bool:
 def _row(name: str) -> _Row:
     if name in _DATA_SETS:
         return _DATA_SETS[name]
-    near = difflib.get_close_matches(name.lower(), _DATA_SETS)
-    guess = f"; did you mean {' or '.join(repr(other) for other in near)}?" if near else ""
-    raise ValueError(f"unknown data set {name!r}{guess} (there are: {', '.join(names())}; or a folder of pictures)")
+    meant = guess(name.lower(), _DATA_SETS, shown=repr)
+    hint = f"; {meant}" if meant else ""
+    raise ValueError(f"unknown data set {name!r}{hint} (there are: {', '.join(names())}; or a folder of pictures)")
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:

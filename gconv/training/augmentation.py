@@ -23,7 +23,6 @@ al., CutMix (2019); Simard et al., Best practices for CNNs (2003), for elastic f
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gconv.data.optional import import_optional
+from grid_cnn.names import guess
 
 Change = Callable[[Tensor], Tensor]
 Mix = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -279,8 +279,7 @@ def _step(part: str, settings: str) -> Step:
     words, at, chance = part.partition("@")
     name, *numbers = (word.strip() for word in words.split(":"))
     if name not in _OPERATIONS:
-        near = difflib.get_close_matches(name, _OPERATIONS)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+        hint = guess(name, _OPERATIONS) or f"there are {', '.join(names())}"
         raise ValueError(f"unknown augmentation {name!r} in {settings!r}: {hint}")
     operation = _OPERATIONS[name]
     known = operation.settings

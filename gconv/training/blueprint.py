@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,40 @@ from torch import Tensor
 from gconv import bridge
 from gconv.domains import grid_graph
 from gconv.ops import GraphOps
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 from grid_cnn import Conv2d, Grid, GridOps, bind, models
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What a file may say under each key: whether a value is of its kind, and the kind in words.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_text, "a text"),
+    "classes": (_list_of(_text), "a list of texts"),
+    "size": (lambda value: _list_of(_whole)(value) and len(value) == 2, "a list of two whole numbers >= 1"),
+    "in_channels": (_whole, "a whole number >= 1"),
+    "mean": (_list_of(_number), "a list of numbers"),
+    "deviation": (_list_of(lambda value: _number(value) and value > 0), "a list of numbers above 0"),
+    "domain": (lambda value: value in ("grid", "graph"), '"grid" or "graph"'),
+    "conv": (_text, "a text"),
+    "K": (lambda value: value is None or _whole(value), "a whole number >= 1, or null"),
+    "neighbors": (_whole, "a whole number >= 1"),
+    "dropout": (lambda value: value is None or (_number(value) and 0 <= value < 1), "a share, 0 <= share < 1, or null"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +88,7 @@ class Blueprint:
     neighbors: int = 8
     dropout: float | None = None
 
-    def build(self, weights: Path | None = None) -> Network:
+    def build(self, weights: Path | None = None) -> Variant:
         """The network, with fresh weights, or with those of a file where they fit (`models.create`)."""
         options: dict[str, Any] = {"in_channels": self.in_channels, "num_classes": len(self.classes)}
         if self.dropout is not None:
@@ -65,7 +98,7 @@ class Blueprint:
             model = models.create(self.model, weights, ops=GridOps(2), domain=grid, **options)
             first = next((layer.kernel_size for layer in model.modules() if isinstance(layer, Conv2d)), None)
             title = f"Conv2d {'×'.join(map(str, first))}" if first else "none"
-            return Network("grid", model, bind(model, grid), grid, _as_is, title)
+            return Variant("grid", model, bind(model, grid), grid, _as_is, title)
         graph = grid_graph(grid, self.neighbors)
         ops = GraphOps(self.conv, K=self.K)
         with torch.device("meta"):  # the kernel that titles speak of
@@ -73,14 +106,14 @@ class Blueprint:
         kernel = next((layer.kernel_size for layer in on_grid.modules() if isinstance(layer, Conv2d)), None)
         model = models.create(self.model, weights, ops=ops, domain=graph, **options)
         title = ops.title(kernel) if kernel else "none"
-        return Network(self.conv, model, bind(model, graph), graph, bridge.to_nodes, title)
+        return Variant(self.conv, model, bind(model, graph), graph, bridge.to_nodes, title)
 
     def normalize(self, pictures: Tensor) -> Tensor:
         """(x - mean) / deviation, channel by channel; (B, C, H, W) in [0, 1] to the same shape."""
         mean, deviation = _columns(self.mean, self.deviation, pictures.device)
         return (pictures - mean) / deviation
 
-    def reader(self, network: Network, *, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
+    def reader(self, network: Variant, *, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
         """Pictures in [0, 1], (B, C, H, W), to what `network.module` takes: normalised, and on a graph a row a node."""
 
         def read(pictures: Tensor) -> Tensor:
@@ -100,18 +133,27 @@ class Blueprint:
         """From such a file; keys beside a blueprint's own are left alone.
 
         Raises:
-            ValueError: for a file that is not there, or no blueprint.
+            ValueError: for a file that is not there, or no blueprint; for a value of another kind than its key's.
         """
         try:
             found = json.loads(path.read_text())
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError(f"cannot read {path}: {error}") from error
         known = {field.name for field in dataclasses.fields(cls)}
-        given = {key: _tuple(value) for key, value in found.items() if key in known} if isinstance(found, dict) else {}
+        given = {key: value for key, value in found.items() if key in known} if isinstance(found, dict) else {}
+        for key, value in given.items():
+            fits, expected = _KINDS[key]
+            if not fits(value):
+                raise ValueError(f"{path}: {key} takes {expected}; got {json.dumps(value)}")
         try:
-            return cls(**given)
+            blueprint = cls(**{key: _tuple(value) for key, value in given.items()})
         except TypeError as error:
             raise ValueError(f"{path} describes no network: {str(error).partition(' ')[2]}") from error
+        for key, moments in (("mean", blueprint.mean), ("deviation", blueprint.deviation)):
+            if len(moments) not in (1, blueprint.in_channels):
+                channels = f"{blueprint.in_channels}, one a channel"
+                raise ValueError(f"{path}: {key} has {len(moments)} numbers; expected {channels}")
+        return blueprint
 
 
 @dataclass(frozen=True)
@@ -119,7 +161,7 @@ class Classifier:
     """A trained network that takes pictures in [0, 1], in evaluation mode."""
 
     blueprint: Blueprint
-    network: Network
+    network: Variant
     device: torch.device
 
     @classmethod

@@ -135,8 +135,10 @@ def notes(path: Path) -> dict[str, Any]:
     """The notes in a weight file that `save_weights` wrote.
 
     Raises:
-        CheckpointError: for another file.
+        CheckpointError: for another file, or none.
     """
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}")
     package = importlib.import_module("safetensors")
     try:
         with package.safe_open(path, framework="pt") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from gconv.training.augmentation import Augmentation
 from grid_cnn import models
+from grid_cnn.names import guess
 
 Check = Callable[[Any], str | None]
 
@@ -36,8 +36,8 @@ def one_of(*known: Any) -> Check:
     def check(value: Any) -> str | None:
         if value in known:
             return None
-        near = difflib.get_close_matches(str(value), [str(name) for name in known], 1)
-        return f"one of {', '.join(map(str, known))}" + (f" (did you mean {near[0]}?)" if near else "")
+        meant = guess(str(value), map(str, known), 1)
+        return f"one of {', '.join(map(str, known))}" + (f" ({meant})" if meant else "")
 
     return check
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +16,9 @@ from gconv import data
 from gconv.domains import Graph, grid_graph
 from gconv.functional import force_form
 from gconv.training import measure, pretrained, variants
+from gconv.training.compare_settings import CompareSettings
 from gconv.training.fit import Epoch, batches, fit, total_loss
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 
 # A row of its own, timed but not trained: the directional network's weights in the engine's gather form.
 GATHER = "directional (gather)"
@@ -27,76 +26,7 @@ _TEST_BATCH = 512
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a comparison is to do.
-
-    Args:
-        model: the recipe, one of `models.names()`. data: one of `data.names()`, looked for under `data_dir` and
-            downloaded if absent and `download`. size: (height, width) to resize pictures to; None for the data's own.
-        variants: some of `variants.names()`. neighbors: of a cell in the grid's graph, 4 or 8.
-        epochs, batch_size, lr: Adam, its rate falling from `lr` to 0 along a cosine, on batches drawn anew each epoch.
-        seeds: how many runs, with seeds 0, 1, ...: each draws weights and data order, the same for all variants.
-        device: 'cpu' or 'cuda'. out: the run folder.
-        pretrained: train nothing, and take the networks that come with gconv (`pretrained.VARIANTS`).
-
-    Raises:
-        ValueError: for a setting that is out of range, by name.
-    """
-
-    model: str = "lenet5"
-    data: str = "digits"
-    data_dir: Path = Path("data")
-    download: bool = False
-    size: tuple[int, int] | None = None
-    variants: tuple[str, ...] = field(default_factory=variants.usual)
-    neighbors: int = 8
-    epochs: int = 20
-    batch_size: int = 64
-    lr: float = 2e-3
-    seeds: int = 4
-    device: str = "cpu"
-    out: Path = Path("runs/compare")
-    pretrained: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name.replace('_', '-')} takes a whole number >= 1, got {getattr(self, name)}")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr takes a positive number, got {self.lr}")
-        variants.check(self.variants)
-        if self.pretrained:
-            pretrained.check(self.model, self.variants, self.neighbors, self.size)
-        try:
-            if torch.empty(0, device=self.device).device.type not in ("cpu", "cuda"):
-                raise RuntimeError("it takes cpu or cuda")
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"device {self.device!r} cannot be used here ({reason}); take 'cpu'") from error
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-
-    @property
-    def command(self) -> str:
-        """The command that makes this comparison: what differs from the defaults."""
-        words = ["gconv", "compare"]
-        for name, value in asdict(self).items():
-            if value == asdict(Settings())[name]:
-                continue
-            flag = f"--{name.replace('_', '-')}"
-            if name == "size":
-                words += [flag, "x".join(map(str, value))]
-            elif value is True:
-                words.append(flag)
-            else:
-                words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
-        return shlex.join(words)
-
-
-@dataclass(frozen=True)
-class Run:
+class VariantRun:
     """One variant trained from one seed: its history (none, if it came trained), its answers to the test images, and
     the share of these that are right.
     """
@@ -130,13 +60,13 @@ class Row:
 class Comparison:
     """All that a comparison found. `networks` are those of the first seed, trained, in evaluation mode."""
 
-    settings: Settings
+    settings: CompareSettings
     images: data.ImageData
     graph: Graph
     rows: tuple[Row, ...]
-    runs: tuple[Run, ...]
-    networks: dict[str, Network]
-    encoded_test: Callable[[Network], Tensor]
+    runs: tuple[VariantRun, ...]
+    networks: dict[str, Variant]
+    encoded_test: Callable[[Variant], Tensor]
     machine: dict[str, Any]
     versions: dict[str, str]
     seconds: float
@@ -144,9 +74,10 @@ class Comparison:
 
 # Told after every training step: the variant, the loss, and how many steps the variant will have made in the end.
 Progress = Callable[[str, float, int], None]
+OnRun = Callable[[VariantRun], None]  # told of every run, once it is trained
 
 
-def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
+def compare(settings: CompareSettings, progress: Progress | None = None, on_run: OnRun | None = None) -> Comparison:
     """Train and measure every variant.
 
     Raises:
@@ -162,7 +93,7 @@ def compare(settings: Settings, progress: Progress | None = None) -> Comparison:
     if settings.pretrained:
         networks, runs = _ready(settings, test)
     else:
-        networks, runs = _trained(settings, images, graph, train, test, progress)
+        networks, runs = _trained(settings, images, graph, train, test, progress, on_run)
     rows = _measure(networks, runs, settings, train)
     return Comparison(
         settings,
@@ -184,33 +115,43 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 Pair = tuple[Tensor, Tensor]
-Found = tuple[dict[str, Network], list[Run]]
+Found = tuple[dict[str, Variant], list[VariantRun]]
 
 
 def _trained(
-    settings: Settings, images: data.ImageData, graph: Graph, train: Pair, test: Pair, progress: Progress | None
+    settings: CompareSettings,
+    images: data.ImageData,
+    graph: Graph,
+    train: Pair,
+    test: Pair,
+    progress: Progress | None,
+    on_run: OnRun | None,
 ) -> Found:
     """The networks of the first seed, and all runs."""
     for variant in settings.variants:  # what cannot be built is said before anything is trained
         variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
-    networks: dict[str, Network] = {}
+    networks: dict[str, Variant] = {}
     runs = []
     for seed in range(settings.seeds):
         for variant in settings.variants:
             torch.manual_seed(seed)
             network = variants.build(variant, settings.model, graph, images.in_channels, images.num_classes)
             runs.append(_train(network, seed, settings, train, test, progress))
+            if on_run is not None:
+                on_run(runs[-1])
             networks.setdefault(variant, network)
     return networks, runs
 
 
-def _ready(settings: Settings, test: Pair) -> Found:
+def _ready(settings: CompareSettings, test: Pair) -> Found:
     """The networks that come with gconv, and their answers."""
     networks = {variant: pretrained.network(variant, settings.device) for variant in settings.variants}
     return networks, [_answered(network, 0, (), settings, test) for network in networks.values()]
 
 
-def _train(network: Network, seed: int, settings: Settings, train: Pair, test: Pair, progress: Progress | None) -> Run:
+def _train(
+    network: Variant, seed: int, settings: CompareSettings, train: Pair, test: Pair, progress: Progress | None
+) -> VariantRun:
     optimizer = torch.optim.Adam(network.module.parameters(), lr=settings.lr)
     total = settings.epochs * steps_per_epoch(len(train[0]), settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
@@ -235,15 +176,19 @@ def _train(network: Network, seed: int, settings: Settings, train: Pair, test: P
     return _answered(network, seed, tuple(history), settings, test)
 
 
-def _answered(network: Network, seed: int, history: tuple[Epoch, ...], settings: Settings, test: Pair) -> Run:
+def _answered(
+    network: Variant, seed: int, history: tuple[Epoch, ...], settings: CompareSettings, test: Pair
+) -> VariantRun:
     network.module.eval()
     with torch.inference_mode():
         parts = network.encode(test[0]).split(_TEST_BATCH)
         answers = torch.cat([network.module(part.to(settings.device)).argmax(1).cpu() for part in parts])
-    return Run(network.variant, seed, history, answers, float((answers == test[1]).double().mean()))
+    return VariantRun(network.variant, seed, history, answers, float((answers == test[1]).double().mean()))
 
 
-def _measure(networks: dict[str, Network], runs: Sequence[Run], settings: Settings, train: Pair) -> list[Row]:
+def _measure(
+    networks: dict[str, Variant], runs: Sequence[VariantRun], settings: CompareSettings, train: Pair
+) -> list[Row]:
     """Time a training step of every network in interleaved rounds, and count what it keeps."""
     images, labels = (part[: settings.batch_size].to(settings.device) for part in train)
     steps: dict[str, Callable[[], object]] = {}

@@ -22,7 +22,11 @@ def write(path: Path, content: bytes | str) -> None:
     ('two', ['a.txt'])
     """
     temporary = staged(path, content)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     settle(path.parent)
 
 

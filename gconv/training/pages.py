@@ -11,8 +11,8 @@ from gconv import bridge
 from gconv.domains import Graph
 from gconv.families import FAMILIES
 from gconv.training import report
-from gconv.training.compare import Comparison, Row, Run
-from gconv.training.variants import Network, first_filters
+from gconv.training.compare import Comparison, Row, VariantRun
+from gconv.training.variants import Variant, first_filters
 from grid_cnn import Grid
 from grid_cnn.layer import Stage
 
@@ -64,8 +64,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _row(row: Row) -> report.Row:
-    return report.Row(
+def _row(row: Row) -> report.ReportRow:
+    return report.ReportRow(
         row.variant,
         row.domain,
         row.convolution,
@@ -78,7 +78,7 @@ def _row(row: Row) -> report.Row:
     )
 
 
-def _curve(run: Run) -> report.Curve:
+def _curve(run: VariantRun) -> report.Curve:
     history = run.history
     return report.Curve(
         run.variant,
@@ -98,7 +98,7 @@ def _travels(comparison: Comparison) -> tuple[report.Travel, ...]:
     return tuple(_travel(comparison, networks[name]) for name in chosen)
 
 
-def _travel(comparison: Comparison, network: Network) -> report.Travel:
+def _travel(comparison: Comparison, network: Variant) -> report.Travel:
     images, labels = comparison.images.test_images, comparison.images.test_labels
     shown = int((labels == comparison.images.num_classes // 2).nonzero()[0])  # a 5, among digits
     x = comparison.encoded_test(network)[shown : shown + 1]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 import time
 from collections.abc import Sequence
@@ -33,7 +32,8 @@ from gconv.training import checkpoints, files, measure
 from gconv.training.augmentation import Augmentation
 from gconv.training.blueprint import Blueprint, Classifier
 from gconv.training.fit import accuracy, batches, fit
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
+from grid_cnn.names import guess
 
 FOLDER = Path(__file__).with_name("weights")
 SIZE, CLASSES = (28, 28), tuple("0123456789")
@@ -109,8 +109,7 @@ def load(name: str, device: torch.device | str = "cpu", folder: Path = FOLDER) -
     torch.Size([1, 10])
     """
     if name not in _RECIPES:
-        near = difflib.get_close_matches(name, _RECIPES)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+        hint = guess(name, _RECIPES) or f"there are {', '.join(names())}"
         raise ValueError(f"no network {name!r} comes with the package: {hint}")
     described = folder / f"{name}.json"
     blueprint = Blueprint.read(described)
@@ -155,7 +154,7 @@ def as_mnist(images: data.ImageData) -> data.ImageData:
     )
 
 
-def network(variant: str, device: torch.device | str = "cpu") -> Network:
+def network(variant: str, device: torch.device | str = "cpu") -> Variant:
     """The trained network of one of `VARIANTS`.
 
     >>> network("directional").place

@@ -1,12 +1,11 @@
-"""The self-contained ``report.html`` of ``gconv compare``: one file that opens offline, projects and prints.
+"""The self-contained `report.html` of `gconv compare`: one file that opens offline, projects and prints.
 
-A ``Report`` holds plain numbers and numpy arrays; ``write`` turns it into the page. No torch is needed for either.
+A `Report` holds plain numbers and numpy arrays; `write` turns it into the page. No torch is needed for either.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gconv import plotting
+from gconv.training import files
 
 MOST_DISAGREEMENTS = 24
 
@@ -34,8 +34,8 @@ MEASURED = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the table; ``accuracies`` is empty where the variant was timed only."""
+class ReportRow:
+    """A line of the table; `accuracies` is empty where the variant was timed only."""
 
     variant: str
     domain: str
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """One variant trained with one seed; ``seconds`` are cumulative training seconds at the end of each epoch."""
+    """One variant trained with one seed; `seconds` are cumulative training seconds at the end of each epoch."""
 
     variant: str
     seed: int
@@ -72,7 +72,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a digit's travel: ``pictures`` is ``(channels, height, width)``, after flatten ``(values,)``."""
+    """One step of a digit's travel: `pictures` is `(channels, height, width)`, after flatten `(values,)`."""
 
     name: str
     pictures: np.ndarray
@@ -90,7 +90,7 @@ class Travel:
 
 @dataclass(frozen=True)
 class Filters:
-    """A first layer's filters ``(filters, height, width)``; ``kind`` is "kernels" or "impulse responses"."""
+    """A first layer's filters `(filters, height, width)`; `kind` is "kernels" or "impulse responses"."""
 
     variant: str
     kind: str
@@ -99,7 +99,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A test image on which the networks' predictions (variant → class) differ; ``index`` is its place in the set."""
+    """A test image on which the networks' predictions (variant → class) differ; `index` is its place in the set."""
 
     image: np.ndarray
     label: int
@@ -109,7 +109,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class DomainDrawing:
-    """The grid as a graph: ``positions`` ``(N, 2)`` (row, column), ``edges`` ``(2, E)``; ``image`` shades the nodes."""
+    """The grid as a graph: `positions` `(N, 2)` (row, column), `edges` `(2, E)`; `image` shades the nodes."""
 
     size: tuple[int, int]
     positions: np.ndarray
@@ -122,8 +122,8 @@ class DomainDrawing:
 class Report:
     """All that the page shows. The first row is the network that the others are compared with.
 
-    ``published`` lists ``(method, accuracy, where)`` as printed elsewhere; ``test_images`` is the test set's size;
-    ``measured`` says, a sentence an entry, how the table's figures came about.
+    `published` lists `(method, accuracy, where)` as printed elsewhere; `test_images` is the test set's size;
+    `measured` says, a sentence an entry, how the table's figures came about.
     """
 
     title: str
@@ -132,7 +132,7 @@ class Report:
     settings: Mapping[str, Any]
     machine: Mapping[str, Any]
     versions: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     curves: tuple[Curve, ...]
     travels: tuple[Travel, ...]
     filters: tuple[Filters, ...]
@@ -145,14 +145,8 @@ class Report:
 
 
 def write(report: Report, path: Path) -> None:
-    """Write the page to ``path``: whole or not at all, an older file stays until the new one is complete."""
-    text = render(report)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the page to `path`: whole or not at all, an older file stays until the new one is complete."""
+    files.write(path, render(report))
 
 
 def render(report: Report) -> str:
@@ -199,13 +193,13 @@ def number_text(value: float) -> str:
 
 
 def _value_text(value: Any) -> str:
-    """A setting in words: ``{"a": [1, 2]}`` as ``a 1, 2``."""
+    """A setting in words: `{"a": [1, 2]}` as `a 1, 2`."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_value_text(entry)}" for key, entry in value.items())
     return ", ".join(map(_value_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _headlines(rows: tuple[Row, ...]) -> list[tuple[str, str, str]]:
+def _headlines(rows: tuple[ReportRow, ...]) -> list[tuple[str, str, str]]:
     """Up to three large figures for the top of the page: (value, of which network, what)."""
     first, others = rows[0], rows[1:]
     trained = [row for row in others if row.accuracies]
@@ -259,7 +253,7 @@ def _figures(report: Report) -> dict[str, str]:
 
 
 def _cut(group: Filters, share: float = 0.02) -> np.ndarray:
-    """Impulse responses cut, all alike, with a margin of one, to where any reaches ``share`` of the largest."""
+    """Impulse responses cut, all alike, with a margin of one, to where any reaches `share` of the largest."""
     pictures = group.pictures
     if group.kind != "impulse responses" or pictures.ndim != 3 or not pictures.any():
         return pictures

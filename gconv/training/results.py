@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gconv.training import files
 from gconv.training.compare import Comparison
 
 
@@ -67,7 +68,5 @@ def writable(folder: Path) -> Path:
 def write_results(comparison: Comparison, folder: Path) -> Path:
     """Write `results.json` into `folder`, whole or not at all."""
     path = folder / "results.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(as_json(comparison), indent=1) + "\n")
-    temporary.replace(path)
+    files.write(path, json.dumps(as_json(comparison), indent=1) + "\n")
     return path

@@ -60,8 +60,11 @@ class Run:
         path = folder / checkpoints.BEST
         if not path.is_file():
             newest = any((folder / name).is_file() for name in (checkpoints.LAST, checkpoints.BEFORE))
+            way = f"train anew with gconv train --config {folder / SETTINGS}"
+            if not (folder / RESULTS).is_file():
+                way = f"go on with gconv train --resume {folder}"
             raise ValueError(
-                f"the run {folder} has no {checkpoints.BEST}; go on with gconv train --resume {folder}"
+                f"the run {folder} has no {checkpoints.BEST}; {way}"
                 + ", or take those of its newest checkpoint with --weights last" * newest
             )
         return cls(folder, found, Classifier.load(blueprint, path, device))
@@ -85,6 +88,23 @@ class Run:
     def logits(self, pictures: Tensor) -> Tensor:
         """Pictures (B, C, H, W) in [0, 1] to logits (B, classes)."""
         return self.classifier.logits(pictures)
+
+
+def trained(folder: Path, device: torch.device | str = "cpu") -> tuple[Run, dict[str, Any]]:
+    """A run whose epochs are all done, with its best weights, and the notes on them.
+
+    Raises:
+        ValueError: for best weights that are gone or damaged since, which no `--resume` brings back.
+    """
+    try:
+        notes = checkpoints.notes(folder / checkpoints.BEST)
+        return Run.open(folder, device=device), notes
+    except ValueError as error:
+        raise ValueError(
+            f"the run {folder} is trained to its end, but its best weights are lost: {error}; use those of its newest "
+            f"checkpoint, as in gconv evaluate {folder} --weights last, or train anew with gconv train --config "
+            f"{folder / SETTINGS}"
+        ) from error
 
 
 def read_settings(folder: Path) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from gconv.ops import FAMILIES
 from gconv.training import checks
+from grid_cnn.names import guess
 
 Size = tuple[int, int]
 
@@ -209,8 +209,8 @@ def from_mapping(given: Mapping[str, Any], source: str) -> Settings:
     if unknown:
         told = []
         for key in unknown:
-            near = difflib.get_close_matches(str(key).replace("-", "_"), names())
-            told.append(f"{key!r}" + (f" (did you mean {' or '.join(near)}?)" if near else ""))
+            meant = guess(str(key).replace("-", "_"), names())
+            told.append(f"{key!r} ({meant})" if meant else f"{key!r}")
         raise ValueError(f"{source}: unknown settings {', '.join(told)}; 'gconv train --help' lists them")
     try:
         return Settings(**given)

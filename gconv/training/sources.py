@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from gconv.training import checks, pretrained
 from gconv.training.blueprint import Classifier
 from gconv.training.runs import Run
+from grid_cnn.names import guess
 
 _HANDWRITING = ("mnist", "digits")
 
@@ -57,8 +57,7 @@ def open_source(name: str, weights: str = "best", device: torch.device | str = "
         return Source(name, pretrained.load(name, device).classifier, "mnist")
     folder = Path(name).expanduser()
     if not folder.exists():
-        near = difflib.get_close_matches(name, pretrained.names())
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(pretrained.names())}"
+        hint = guess(name, pretrained.names()) or f"there are {', '.join(pretrained.names())}"
         raise ValueError(f"{name!r} is neither a run folder of gconv train nor a network that comes with gconv: {hint}")
     run = Run.open(folder, weights, device)
     settings = run.settings

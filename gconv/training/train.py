@@ -24,11 +24,10 @@ from gconv.training.fit import Checkpoints, Epoch, fit
 from gconv.training.losses import loss
 from gconv.training.metrics import Scores
 from gconv.training.optimizers import optimizer
-from gconv.training.runs import Run
 from gconv.training.schedules import Schedule, Shape
 from gconv.training.settings import Settings, flag, from_mapping, names, read_yaml
 from gconv.training.tensorboard import logged
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 
 _SPARE = 2**20
 _CHECKED_IMAGES = 2
@@ -148,7 +147,7 @@ def _train(
     folder: Path,
     found: Feeds,
     blueprint: Blueprint,
-    network: Network,
+    network: Variant,
     places: Checkpoints,
     watch: Watch,
 ) -> Outcome:
@@ -221,8 +220,7 @@ def _train(
 
 def _finish(settings: Settings, folder: Path, found: Feeds, history: list[Epoch], seconds: float) -> Outcome:
     """Test the best weights, and write what came of it."""
-    run = Run.open(folder, device=settings.device)
-    best = checkpoints.notes(folder / checkpoints.BEST)
+    run, best = runs.trained(folder, settings.device)
     scores = metrics.evaluate(
         run.logits, found.test, len(run.classes), loss=loss(settings.loss), device=settings.device
     )
@@ -266,7 +264,7 @@ def _try_augmentation(settings: Settings, found: Feeds) -> None:
             augment(torch.zeros(2, found.data.in_channels, *found.data.size), torch.tensor([0, 1]))
 
 
-def _check_gradients(network: Network, blueprint: Blueprint, found: Feeds, settings: Settings, watch: Watch) -> None:
+def _check_gradients(network: Variant, blueprint: Blueprint, found: Feeds, settings: Settings, watch: Watch) -> None:
     pictures, labels = found.test.dataset[list(range(_CHECKED_IMAGES))]
     with random_state.kept():
         inputs = blueprint.reader(network)(pictures)

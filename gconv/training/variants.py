@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -22,13 +21,14 @@ from gconv.families import FAMILIES
 from gconv.ops import GraphOps
 from gconv.spatial import DirectionalConv
 from grid_cnn import Conv2d, Grid, GridOps, Layer, bind, models
+from grid_cnn.names import guess
 
 _CHANNELS = "own_layer_channels"  # where a layer of the user's own is told the out_channels that it was made with
 _BASELINES = {"linear": "one dense layer", "mlp": "dense layers 120, 84"}
 
 
 @dataclass(frozen=True)
-class Network:
+class Variant:
     """One network of a comparison, ready to train: `module(encode(images))` gives logits."""
 
     variant: str
@@ -83,15 +83,14 @@ def check(variants: Sequence[str]) -> None:
         if ":" in variant:
             own_layer(variant)
         elif variant not in names():
-            near = difflib.get_close_matches(variant, names())
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}, and module:Class"
+            hint = guess(variant, names()) or f"there are {', '.join(names())}, and module:Class"
             raise ValueError(f"unknown variant {variant!r}: {hint}")
     twice = next((v for v in variants if list(variants).count(v) > 1), None)
     if twice:
         raise ValueError(f"variant {twice!r} is given twice")
 
 
-def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes: int) -> Network:
+def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes: int) -> Variant:
     """Make one variant of a recipe, with freshly drawn weights.
 
     Args:
@@ -106,7 +105,7 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
     options: dict[str, Any] = {"in_channels": in_channels, "num_classes": num_classes}
     if variant in _BASELINES:
         model = models.create(variant, ops=GridOps(grid.ndim), domain=grid, **options)
-        return Network(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
+        return Variant(variant, model, bind(model, grid), grid, _as_is, _BASELINES[variant])
     if "padding" in inspect.signature(models.function(recipe)).parameters:
         options["padding"] = "same"  # the one border that every family has, so that all sides have the same shapes
     with torch.device("meta"):  # the grid's network, without its memory, tells the kernel that titles speak of
@@ -118,12 +117,12 @@ def build(variant: str, recipe: str, graph: Graph, in_channels: int, num_classes
         )
     if variant == "grid":
         model = models.create(recipe, ops=GridOps(grid.ndim), domain=grid, **options)
-        return Network(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
+        return Variant(variant, model, bind(model, grid), grid, _as_is, f"Conv2d {'×'.join(map(str, kernel))}")
     ops = GraphOps(own_layer(variant) if ":" in variant else variant, ndim=grid.ndim)
     model = models.create(recipe, ops=ops, domain=graph, **options)
     with _results_checked(model, variant):
         module = bind(model, graph)
-    return Network(variant, model, module, graph, bridge.to_nodes, ops.title(kernel))
+    return Variant(variant, model, module, graph, bridge.to_nodes, ops.title(kernel))
 
 
 def own_layer(variant: str) -> Callable[..., Layer]:
@@ -139,8 +138,8 @@ def own_layer(variant: str) -> Callable[..., Layer]:
     place, _, name = variant.partition(":")
     module = _module(place, variant)
     if name not in vars(module):
-        near = difflib.get_close_matches(name, vars(module))
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        meant = guess(name, vars(module))
+        hint = f"; {meant}" if meant else ""
         raise ValueError(f"variant {variant!r}: the module {place!r} has no {name or 'class of an empty name'}{hint}")
     build: Any = vars(module)[name]
     if isinstance(build, type) and not issubclass(build, Layer):
@@ -232,7 +231,7 @@ def _as_is(images: Tensor) -> Tensor:
     return images
 
 
-def first_filters(network: Network) -> tuple[str, Tensor] | None:
+def first_filters(network: Variant) -> tuple[str, Tensor] | None:
     """What the first convolution has learned, as pictures `(filters, H, W)`, and of which kind they are.
 
     Kernels on the grid, and for the directional convolution, which has the same; elsewhere impulse responses: the

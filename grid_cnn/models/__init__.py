@@ -19,7 +19,6 @@ own. Which of them build on graphs:
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +77,7 @@ from grid_cnn.models.resnet_cifar import (
 )
 from grid_cnn.models.vgg import vgg11, vgg11_bn, vgg11_lrn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg16_c, vgg19, vgg19_bn
 from grid_cnn.models.zfnet import zfnet
+from grid_cnn.names import guess
 from grid_cnn.taps import features, freeze
 from grid_cnn.weights import load
 
@@ -278,7 +278,6 @@ def function(name: str) -> Callable[..., Layer]:
     True
     """
     if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
+        hint = guess(name, _MODELS) or f"there are {', '.join(names())}"
         raise ValueError(f"unknown model {name!r}: {hint}")
     return _MODELS[name]

@@ -12,9 +12,9 @@ from torch_geometric.data import Batch, Data
 
 import gconv
 from gconv import Graph, batch_graphs, grid_graph, interop, unbatch
-from gconv.data.graphs import Collate, OnSignals, Signals
+from gconv.data import Collate, OnSignals, Signals
 from gconv.training.fit import accuracy, fit
-from grid_cnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, Sequential
+from grid_cnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, Sequential, models
 
 
 def superpixels(number, nodes=75, neighbors=8):
@@ -150,6 +150,19 @@ def test_plans_stand_when_a_loaders_worker_has_made_the_batch(workers):
     assert set(signals.graph.plan._kept) == kept
     x, graph = signals.x[75 * 5 : 75 * 6], superpixels(5)
     torch.testing.assert_close(net(x, graph), logits[5], rtol=1e-4, atol=1e-5)
+
+
+def test_a_collate_leaves_every_module_in_its_mode():
+    net = Sequential(gconv.GCNConv(3, 8), gconv.BatchNorm(8), gconv.BatchNorm(8), gconv.GlobalAvgPool())
+    models.freeze(net, up_to="1")
+    assert [module.training for module in net] == [False, False, True, True]
+    sample = (torch.ones(7, 3), GRAPHS[0], 0)
+    Collate(net)([sample, sample])
+    assert [module.training for module in net] == [False, False, True, True]
+    assert net.training
+    with pytest.raises(ValueError, match="channels"):
+        Collate(net)([(torch.ones(7, 4), GRAPHS[0], 0)])
+    assert [module.training for module in net] == [False, False, True, True]
 
 
 def test_a_network_on_many_graphs_is_trained():

@@ -27,7 +27,7 @@ from benchmarks.row import linears, theirs_of, twins
 from benchmarks.rows import ROWS
 from benchmarks.single import random_edges
 from gconv import grid_graph
-from gconv.bench import checkout
+from gconv.commands.bench import checkout
 
 QUIET = Options(quick=True, say=lambda _: None)
 MODULES = (

@@ -40,6 +40,20 @@ def test_compare_prints_the_table(run):
     assert len(re.findall(r"\d+\.\d\d ± \d+\.\d\d %", done.stdout)) == 8
 
 
+def test_compare_tells_every_run_where_no_terminal_shows_bars(run):
+    done, folder = run
+    lines = [
+        re.fullmatch(r"run (\d+) of 16: (\w+), seed (\d): loss [\d.]+, accuracy (.*)%, \d+ s", line)
+        for line in done.stderr.splitlines()
+    ]
+    assert [int(line[1]) for line in lines] == list(range(1, 17))
+    told = {(line[2], int(line[3])): float(line[4]) for line in lines}
+    curves = json.loads((folder / "results.json").read_text())["runs"]
+    assert told == {
+        (curve["variant"], curve["seed"]): round(100 * curve["epochs"][-1]["test_accuracy"], 2) for curve in curves
+    }
+
+
 def test_compare_of_a_network_of_blocks(tmp_path):
     done = gconv(
         "compare", *QUICK, "--model", "resnet20_cifar", "--variants", "grid,cheb", "--size", "8x8", cwd=tmp_path

@@ -13,7 +13,7 @@ from gconv.training.blueprint import Blueprint, Classifier
 from gconv.training.evaluate import Views, evaluate, ten_crops, together
 from gconv.training.settings import Settings
 from gconv.training.sources import Source, open_source, open_sources
-from gconv.training.variants import Network
+from gconv.training.variants import Variant
 from grid_cnn import Grid, GridOps, bind, models
 
 Image = pytest.importorskip("PIL.Image")
@@ -106,7 +106,7 @@ class ByBrightness(nn.Module):
 
 def by_brightness(classes, levels):
     one = classifier(classes=classes)
-    network = Network("grid", one.network.model, ByBrightness(levels), Grid((8, 8)), lambda x: x, "none")
+    network = Variant("grid", one.network.model, ByBrightness(levels), Grid((8, 8)), lambda x: x, "none")
     return Classifier(one.blueprint, network, one.device)
 
 
@@ -184,6 +184,33 @@ def test_networks_that_cannot_answer_together(run, tmp_path):
         ValueError, match=r"cannot answer together: 10 classes \(0, 1, 2 ...\) on 1.*2 classes \(cat, dog\)"
     ):
         open_sources([str(digits), str(tmp_path / "two")])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("model", 5, "a text; got 5"),
+        ("classes", 4, "a list of texts; got 4"),
+        ("classes", [], r"a list of texts; got \[\]"),
+        ("classes", [0, 1], "a list of texts"),
+        ("size", 28, "a list of two whole numbers >= 1; got 28"),
+        ("size", [28, 28, 28], "a list of two whole numbers"),
+        ("in_channels", True, "a whole number >= 1; got true"),
+        ("mean", "0.3", "a list of numbers; got"),
+        ("mean", [0.1, 0.2, 0.3], "has 3 numbers; expected 1, one a channel"),
+        ("deviation", [0.0], r"a list of numbers above 0; got \[0\.0\]"),
+        ("domain", "gird", '"grid" or "graph"; got "gird"'),
+        ("conv", None, "a text; got null"),
+        ("K", 2.5, "a whole number >= 1, or null"),
+        ("neighbors", "8", "a whole number >= 1"),
+        ("dropout", 1.5, "a share"),
+    ],
+)
+def test_a_network_that_was_edited_by_hand_is_named(run, key, value, expected):
+    path = run() / runs.NETWORK
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=rf"network\.json: {key} (takes )?{expected}"):
+        open_source(str(path.parent))
 
 
 def test_what_is_no_run(tmp_path):

@@ -162,9 +162,10 @@ def test_the_command_tells_what_it_takes():
 def test_a_comparison_of_them_trains_nothing(tmp_path):
     """On the digits of scikit-learn, which always come along: their rows, pictures of their filters, no curves."""
     from gconv.training import pages, report
-    from gconv.training.compare import Settings, compare
+    from gconv.training.compare import compare
+    from gconv.training.compare_settings import CompareSettings
 
-    settings = Settings(variants=("grid", "cheb"), pretrained=True, batch_size=4)
+    settings = CompareSettings(variants=("grid", "cheb"), pretrained=True, batch_size=4)
     found = compare(settings)
     assert [row.variant for row in found.rows] == ["grid", "cheb"]
     digits = found.images
@@ -194,10 +195,10 @@ def test_a_comparison_of_them_trains_nothing(tmp_path):
     ],
 )
 def test_comparisons_that_they_cannot_make(options, match):
-    from gconv.training.compare import Settings
+    from gconv.training.compare_settings import CompareSettings
 
     with pytest.raises(ValueError, match=match):
-        Settings(pretrained=True, **options)
+        CompareSettings(pretrained=True, **options)
 
 
 def test_other_pictures_than_digits_are_refused():

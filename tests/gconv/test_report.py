@@ -1,15 +1,17 @@
-"""The page that ``gconv compare`` leaves: self-contained, complete, escaped, whole or not at all."""
+"""The page that `gconv compare` leaves: self-contained, complete, escaped, whole or not at all."""
 
 import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from gconv.training import report as module
-from gconv.training.report import Curve, Disagreement, DomainDrawing, Filters, Report, Row, Stage, Travel
+from gconv.training.report import Curve, Disagreement, DomainDrawing, Filters, Report, ReportRow, Stage, Travel
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -55,7 +57,7 @@ def disagreement(index, label, **predictions):
 
 def make_report(**changes):
     rng = np.random.default_rng(0)
-    row = Row("grid", "grid 6×6", "Conv2d 5×5", 61706, (0.97, 0.99), 12.345, (12.0, 13.06), 1.0, 3 * 2**20 // 2)
+    row = ReportRow("grid", "grid 6×6", "Conv2d 5×5", 61706, (0.97, 0.99), 12.345, (12.0, 13.06), 1.0, 3 * 2**20 // 2)
     rows = [replace(row, variant=name, ratio=1.0 + place) for place, name in enumerate(VARIANTS)]
     forced = replace(row, variant="directional (gather)", accuracies=(), ratio=16.0, step_ms=1234.5)
     trained = [(name, seed, tuple(rng.uniform(0.5, 0.99, 3))) for name in VARIANTS for seed in (0, 1)]
@@ -269,12 +271,9 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, old, culprit):
     path = tmp_path / "report.html"
     if old:
         path.write_text(old)
-
-    def fail(*_):
-        raise RuntimeError("no")
-
-    monkeypatch.setattr(*{"render": (module, "render"), "replace": (module.os, "replace")}[culprit], fail)
-    with pytest.raises(RuntimeError, match="no"):
+    fail = Mock(side_effect=OSError("no"))
+    monkeypatch.setattr(module if culprit == "render" else Path, culprit, fail)
+    with pytest.raises(OSError, match="no"):
         module.write(make_report(), path)
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == ({"report.html": old} if old else {})
 

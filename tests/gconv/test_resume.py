@@ -182,6 +182,21 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_offered(stopped, tmp
     assert_same(final(stopped), final(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-50])])
+def test_best_weights_that_were_lost_after_the_end_are_named(damage, tmp_path):
+    folder = tmp_path / "run"
+    train(dataclasses.replace(TINY, model="linear", dropout=None, epochs=1), folder)
+    damage(folder / "best.safetensors")
+    with pytest.raises(ValueError, match=r"is trained to its end, but its best weights are lost: .*best\.") as lost:
+        resume(folder)
+    ways = f"gconv evaluate {folder} --weights last, or train anew with gconv train --config {folder}"
+    assert ways in str(lost.value)
+    with pytest.raises(ValueError, match=r"has no best|damaged") as lost:
+        Run.open(folder)
+    assert "--resume" not in str(lost.value)
+    assert Run.open(folder, "last").logits(torch.zeros(1, 1, 12, 12)).shape == (1, 10)
+
+
 def test_foreign_checkpoints_are_refused(stopped):
     save_file({"weight": torch.zeros(2)}, stopped / "last.safetensors")
     with pytest.raises(checkpoints.CheckpointError, match="not a checkpoint of gconv's"):

@@ -10,9 +10,9 @@ import torch
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from gconv.data import DataError, MissingDataError
+from gconv.data import DataError, MissingDataError, load_planetoid
 from gconv.data.pickles import read_value
-from gconv.data.planetoid import PLANETOID, load_planetoid
+from gconv.data.planetoid import PLANETOID
 
 
 def test_cora_is_read(data_dir):
