@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
-from gconv.pooling.neighborhood import WHOLE, WITHIN, one_node
+from gconv.pooling.hops import WHOLE, WITHIN, one_node
 from grid_cnn import Domain
 from grid_cnn.adaptive import AdaptivePool
 from grid_cnn.pool import Pool, WindowPool

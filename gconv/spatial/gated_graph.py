@@ -27,7 +27,7 @@ from gconv.functional.recurrent import next_state
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends
-from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.spatial.reductions import SUMS, weighted_operator, weighted_reduction
 from grid_cnn.conv import check_channels
 
 

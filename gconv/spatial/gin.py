@@ -32,7 +32,7 @@ from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
-from gconv.spatial.neighbors import reduction
+from gconv.spatial.reductions import reduction
 from grid_cnn.layer import ELEMENTWISE
 
 _SUMS = ("add", "sum")

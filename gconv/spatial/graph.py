@@ -26,7 +26,7 @@ from gconv.functional.product import is_sparse, product
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.spatial.reductions import SUMS, weighted_operator, weighted_reduction
 
 
 class GraphConv(GraphLayer):

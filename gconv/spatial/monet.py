@@ -34,7 +34,7 @@ from gconv.functional.propagate import propagate, sum_forms
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import SUMS
+from gconv.spatial.reductions import SUMS
 
 _EPSILON = 1e-15
 

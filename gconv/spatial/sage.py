@@ -34,7 +34,7 @@ from gconv.functional.sequences import lstm_sum
 from gconv.inherited import Inherited, Median
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import reduction
+from gconv.spatial.reductions import reduction
 
 _SUMS = ("mean", "add", "sum")
 _AGGREGATIONS = (*REDUCTIONS, "lstm")

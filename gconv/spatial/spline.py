@@ -25,9 +25,9 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
 from gconv.domains.structure import Structure
-from gconv.functional.assignments import Assignment, assigned_sum, unsorted_sum
 from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
+from gconv.functional.kernel_entries import Assignment, assigned_sum, unsorted_sum
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
