@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gconv.domains.structure import Piece, Structure
-from gconv.functional.custom import is_transformed
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, is_transformed
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import acts_by_rows, is_a_function
 

@@ -21,15 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.structure import Structure
-from gconv.functional.beside import blocks, enter, leave
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks, enter, leave
 from gconv.functional.forms import pick
 from gconv.functional.messages import Message, reduced, steps
 from gconv.functional.propagate import sum_forms
 from gconv.functional.rows import bags
 from gconv.functional.rowwise import has_hooks
-from gconv.functional.softmax import Edges
 
 
 def _message(act: Callable[[Tensor], Tensor]) -> Message:

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
+from gconv.functional.edge_matrices import edge_messages
 from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
-from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms

@@ -25,11 +25,11 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.plan import Kinds
 from gconv.domains.structure import Structure
+from gconv.functional.edge_matrices import edge_messages
 from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernel_entries import Assignment, assigned_sum, unsorted_sum
 from gconv.functional.kernels import kernel_sum, kind_sum
-from gconv.functional.matrices import edge_messages
 from gconv.functional.offsets import by_offsets, lattice_offsets
 from gconv.functional.propagate import sum_forms
 from gconv.functional.splines import DEGREES, check_pseudo, dense_basis, spline_basis

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
+from gconv.functional.attention.softmax import Mixer, by_heads, largest, softmax_sums, softmax_sums_backward
+from gconv.functional.attention.steps import additive_scores, row_softmax, weighted
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks
 
 
 def _sums(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
@@ -54,7 +55,7 @@ def _additive(
     out, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
     r = None if r is None else r.to(exact)
     mixer = Mixer(edges, x.shape[2])
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals = x[part].to(exact).contiguous()
         sums, bound = _sums(signals, matrix, r, edges, slope)
         softmax_sums(signals, F.leaky_relu_(sums, slope), mixer, bound, out[part])
@@ -91,7 +92,7 @@ def _additive_backward(
     turned, dmatrix = matrix.t().contiguous(), torch.zeros_like(matrix)
     in_place = slope >= 0  # else the sign of leaky's argument does not survive it
     r, mixer = None if r is None else r.to(exact), Mixer(edges, heads)
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals = x[part].to(exact).contiguous()
         count = signals.shape[0]
         sums, bound = _sums(signals, matrix, r, edges, slope)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gconv.domains.structure import Structure
 from gconv.functional import gpu
-from gconv.functional.custom import operator
-from gconv.functional.explicit import additive_scores, differentiable, dynamic_scores, row_softmax, weighted
+from gconv.functional.attention.steps import additive_scores, dynamic_scores, row_softmax, weighted
+from gconv.functional.custom import differentiable, operator
 
 
 def _by_heads(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
@@ -63,7 +63,7 @@ def _additive(
 ) -> tuple[Tensor, Tensor]:
     if not x.numel() or not source.numel():
         return _nothing(x, x.shape[1])
-    return gpu.attention_forward(x, *_ends(x, a, b), r, source, offsets, slope)
+    return gpu.additive_forward(x, *_ends(x, a, b), r, source, offsets, slope)
 
 
 @_additive.register_fake
@@ -92,7 +92,7 @@ def _additive_backward(
         return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr
     heads, channels = a.shape
     ends = _ends(x, a, b)
-    through, dp, dq, found = gpu.attention_backward(
+    through, dp, dq, found = gpu.additive_backward(
         grad, out, logsumexp, x, *ends, r, source, offsets, target_back, offsets_back, to_columns, slope
     )
     slopes = torch.cat([dp, dq], -1)
@@ -125,7 +125,7 @@ def _dynamic(
 ) -> tuple[Tensor, Tensor]:
     if not x.numel() or not z.numel() or not source.numel():
         return _nothing(x, z.shape[1])
-    return gpu.attention_v2_forward(x, z, r, attention, source, offsets, slope)
+    return gpu.dynamic_forward(x, z, r, attention, source, offsets, slope)
 
 
 @_dynamic.register_fake
@@ -152,7 +152,7 @@ def _dynamic_backward(
     dr = x.new_zeros(0) if r is None else r.new_zeros(r.shape)
     if not x.numel() or not z.numel() or not source.numel():
         return x.new_zeros(x.shape), z.new_zeros(z.shape), dr, attention.new_zeros(attention.shape)
-    dx, dz, found, da = gpu.attention_v2_backward(
+    dx, dz, found, da = gpu.dynamic_backward(
         grad, out, logsumexp, x, z, r, attention, source, offsets, target_back, offsets_back, to_columns, slope
     )
     return dx, dz, dr if found is None else found, da

@@ -5,8 +5,6 @@ What is dropped out, returned, exported or differentiated twice goes this way; t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,13 +54,3 @@ def features_weighted(f: Tensor, weights: Tensor, structure: Structure, form: st
     """Σ_e α_e f_e by heads: `(E, D)`, `(S, E, H)` to `(S, T, H, D)`."""
     spread = f[:, None].expand(*weights.shape, f.shape[1])
     return propagate(spread, structure.arrivals, weights, form=form)
-
-
-def differentiable(
-    steps: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], grad: Tensor
-) -> tuple[Tensor | None, ...]:
-    """The gradients of `steps(*inputs)` by those inputs that have any, themselves differentiable."""
-    wanted = [t for t in inputs if t is not None and t.requires_grad]
-    with torch.enable_grad():
-        found = iter(torch.autograd.grad(steps(*inputs), wanted, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)
