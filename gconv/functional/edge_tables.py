@@ -72,9 +72,9 @@ def blocks(x: Tensor, entries: int, most: int | None = None) -> Iterator[slice]:
         yield slice(start, min(start + count, x.shape[0]))
 
 
-def enter(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Signals `(b, n, C)` side by side, `(n, b · C)`."""
-    return x.to(dtype).transpose(0, 1).reshape(x.shape[1], -1).contiguous()
+def enter(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Signals `(b, n, C)` side by side, `(n, b · C)`, in a dtype, or their own."""
+    return x.to(dtype or x.dtype).transpose(0, 1).reshape(x.shape[1], -1).contiguous()
 
 
 def leave(table: Tensor, signals: Tensor) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gconv.domains.structure import Structure
 from gconv.functional.attention.softmax import Mixer, by_heads, largest, softmax_sums, softmax_sums_backward
-from gconv.functional.attention.steps import dynamic_scores, row_softmax, weighted
+from gconv.functional.attention.steps import dynamic_steps
 from gconv.functional.custom import differentiable, operator
 from gconv.functional.edge_tables import Edges, blocks
 from gconv.functional.rows import bags
@@ -167,8 +167,7 @@ def _gradients(ctx, grad: Tensor, _: Tensor):
         structure = Structure(edges[0].long(), edges[1].long(), table.shape[1], table.shape[1])
 
         def steps(table: Tensor, r: Tensor | None, a: Tensor) -> Tensor:
-            x, z = table[:, :, 0], table[:, :, -1]
-            return weighted(x, row_softmax(dynamic_scores(x, z, r, a, structure, ctx.slope), structure), structure)
+            return dynamic_steps(table[:, :, 0], table[:, :, -1], r, a, structure, ctx.slope)
 
         gradients = differentiable(steps, (table, r, a), grad)
     else:

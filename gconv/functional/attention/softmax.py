@@ -120,6 +120,11 @@ def by_heads(vectors: Tensor) -> Tensor:
     return torch.diag_embed(vectors.t(), dim1=0, dim2=2).flatten(0, 1)
 
 
+def ends_by_heads(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """`(H, C)` of sources and of targets as the matrix `(H · C, 2 H)` that takes both ends' products at once."""
+    return torch.cat([by_heads(a), by_heads(b)], 1).to(dtype)
+
+
 def softmax_sums(x: Tensor, scores: Tensor, mixer: Mixer, bound: float, out: Tensor) -> None:
     """Write y `(b, T, H, C)` of x `(b, n, H, C)` and scores `(E, W)` to `out`."""
     count, _, heads, _ = x.shape

@@ -54,3 +54,15 @@ def features_weighted(f: Tensor, weights: Tensor, structure: Structure, form: st
     """Σ_e α_e f_e by heads: `(E, D)`, `(S, E, H)` to `(S, T, H, D)`."""
     spread = f[:, None].expand(*weights.shape, f.shape[1])
     return propagate(spread, structure.arrivals, weights, form=form)
+
+
+def additive_steps(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
+    """Attention with additive scores, all of it."""
+    return weighted(x, row_softmax(additive_scores(x, a, b, r, structure, slope), structure), structure)
+
+
+def dynamic_steps(
+    x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, structure: Structure, slope: float
+) -> Tensor:
+    """Attention with dynamic scores, all of it."""
+    return weighted(x, row_softmax(dynamic_scores(x, z, r, attention, structure, slope), structure), structure)
