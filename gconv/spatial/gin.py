@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, lattice_stencil
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import REDUCTIONS
+from gconv.functional.edgewise import ADDITIONS, REDUCTIONS
 from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import modules_of, split_first
@@ -35,7 +35,6 @@ from gconv.spatial.edge import reset_module
 from gconv.spatial.reductions import reduction
 from grid_cnn.layer import ELEMENTWISE
 
-_SUMS = ("add", "sum")
 Network = Callable[[Tensor], Tensor]
 
 
@@ -96,7 +95,7 @@ class GINConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
-        if self.aggr not in _SUMS:
+        if self.aggr not in ADDITIONS:
             out = reduction(ends.source, ends, self.aggr)
             return _by_rows([self.nn], out if ends.target is None else out + (1.0 + self.eps) * ends.target)
         first, rest = self._parts()

@@ -23,16 +23,15 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.functional.edge_matrices import edge_messages
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import SUMS, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum
 from gconv.functional.offsets import collapsed, lattice_offsets
-from gconv.functional.product import is_sparse, product
+from gconv.functional.product import dense, is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.reductions import SUMS
 
 _EPSILON = 1e-15
 
@@ -128,8 +127,7 @@ class GMMConv(GraphLayer):
         if is_sparse(near) and not self.separate_gaussians and not reduces:
             out = self._of_sparse(near, ends, pseudo)
         else:
-            near = near.to_dense() if is_sparse(near) else near
-            out = ends.drop(self._summed(ends.lift(near), ends, pseudo, own, form))
+            out = ends.drop(self._summed(ends.lift(dense(near)), ends, pseudo, own, form))
         out = out if self.root is None or ends.target is None else out + product(ends.target, self.root.weight)
         return out if self.bias is None else out + self.bias
 

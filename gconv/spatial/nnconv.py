@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.functional.edge_matrices import edge_messages
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import SUMS, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum
 from gconv.functional.offsets import collapsed
@@ -121,7 +121,7 @@ class NNConv(GraphLayer):
 
     def _summed(self, ends: Ends, features: Tensor, own: bool, form: str | None) -> Tensor:
         x, graph, structure = ends.lift(ends.source), ends.graph, ends.structure
-        reduces = self.aggr not in ("add", "sum", "mean")
+        reduces = self.aggr not in SUMS
         few = own and not ends.paired and not reduces and is_a_function(self.nn)
         kinds = graph.plan.edge_kinds() if few else None
         able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)

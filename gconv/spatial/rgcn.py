@@ -22,6 +22,7 @@ from typing import Unpack, cast
 import torch
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.relations import Relations
 from gconv.domains.structure import Structure
@@ -109,12 +110,8 @@ class RGCNConv(GraphLayer):
 
     def reset_parameters(self) -> None:
         """Draw all matrices by Glorot's rule, each by its own two sides; b starts at zero."""
-        for tensor in (self.weight, self.comp, self.root):
-            if tensor is not None:
-                bound = (6 / (tensor.shape[-2] + tensor.shape[-1])) ** 0.5
-                nn.init.uniform_(tensor, -bound, bound)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        lazy.draw(lazy.glorot, self.weight, self.comp, self.root)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,

@@ -26,9 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv import lazy
-from gconv.functional.edgewise import REDUCTIONS
+from gconv.functional.edgewise import ADDITIONS, REDUCTIONS, SUMS
 from gconv.functional.polynomial import polynomial
-from gconv.functional.product import is_sparse, product
+from gconv.functional.product import dense, product
 from gconv.functional.propagate import propagate
 from gconv.functional.sequences import lstm_sum
 from gconv.inherited import Inherited, Median
@@ -36,7 +36,6 @@ from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.reductions import reduction
 
-_SUMS = ("mean", "add", "sum")
 _AGGREGATIONS = (*REDUCTIONS, "lstm")
 
 
@@ -84,7 +83,7 @@ def _near(x: Tensor, ends: Ends, name: str, part: nn.Module) -> Tensor:
     """What an aggregator makes of the neighbours' signals."""
     if isinstance(part, LSTMAggregation):
         return ends.drop(lstm_sum(ends.lift(x), [*part.parameters()], ends.graph, ends.structure))
-    if name in ("add", "sum"):
+    if name in ADDITIONS:
         operator, weight = ends.sum()
         return propagate(x, operator, weight)
     return reduction(x, ends, name)
@@ -164,7 +163,7 @@ class SAGEConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
-        out = self._sum(ends) if isinstance(self.aggr, str) and self.aggr in _SUMS else self._reduced(ends)
+        out = self._sum(ends) if isinstance(self.aggr, str) and self.aggr in SUMS else self._reduced(ends)
         return F.normalize(out, dim=-1) if self.normalize else out
 
     def _sum(self, ends: Ends) -> Tensor:
@@ -177,7 +176,7 @@ class SAGEConv(GraphLayer):
 
     def _reduced(self, ends: Ends) -> Tensor:
         x = self._projected(ends)
-        x = x.to_dense() if is_sparse(x) else x
+        x = dense(x)
         if isinstance(self.aggr_module, Aggregations):
             near = [_near(x, ends, name, part) for name, part in zip(self.aggr, self.aggr_module.aggrs, strict=True)]
             return self._with_root(self.lin_l(torch.cat(near, -1)), ends)

@@ -25,7 +25,7 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.edge_matrices import edge_messages
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import EXTREMES, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernel_entries import Assignment, assigned_sum, unsorted_sum
 from gconv.functional.kernels import kernel_sum
@@ -180,7 +180,7 @@ class SplineConv(GraphLayer):
 
     def _summed(self, x: Tensor, ends: Ends, graph: Graph, attributes: Tensor, own: bool, form: str | None) -> Tensor:
         """The sum over the neighbours; `own`: the attributes are the graph's, and what is made of them is kept."""
-        if self.aggr in ("max", "min"):
+        if self.aggr in EXTREMES:
             return self._extreme(x, ends.structure, attributes)
         kinds = graph.plan.edge_kinds() if own and not ends.paired else None
         fewer = kinds is not None and (len(kinds) <= self.K or lattice_offsets(graph, x.dtype) is not None)
