@@ -7,16 +7,15 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.edgewise import check_reduction
 from gconv.inherited import SOURCE_TO_TARGET, TARGET_TO_SOURCE, Aggregated, Median, check_inherited
+from gconv.lazy import OpenLayer
 from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
 from gconv.resolve import GraphLike, as_graph, as_pair, one_an_edge, turned, with_tensor
-from grid_cnn import Layer
 
 
-class GraphLayer(Layer):
+class GraphLayer(OpenLayer):
     """A layer for signals `(N, C)` or `(B, N, C)` on a graph.
 
     It is called with a `Graph`, with a PyG `Data` or `Batch`, or with `edge_index` and PyG's further arguments in PyG's
@@ -38,12 +37,6 @@ class GraphLayer(Layer):
     flow: str = SOURCE_TO_TARGET
     node_dim: int = -2
     decomposed_layers: int = 1
-
-    # A number, or (that of the sources, that of the targets); -1 where the first call tells (`lazy`).
-    in_channels: Any = None
-    of_target: ClassVar[frozenset[str]] = frozenset()  # the linear layers that read the targets' signal
-    open_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012  # of parameters of open width; never changed in place
-    open_hooks: list[Any] = []  # noqa: RUF012  # that wait for open widths; never changed in place
 
     def __init__(self, **kwargs: Unpack[Aggregated]) -> None:
         super().__init__()
@@ -219,9 +212,3 @@ class GraphLayer(Layer):
                 raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
             return graph, edge_weight
         return with_tensor(graph, "edge_weight", edge_weight), None
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew; a layer without any has nothing to do."""
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        lazy.saved(self, super()._save_to_state_dict, destination, prefix, keep_vars)
