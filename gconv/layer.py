@@ -66,7 +66,10 @@ class GraphLayer(OpenLayer):
         name = type(self).__name__
         self.check_signal(x)
         if x.shape[-2] != graph.num_nodes:
-            raise ValueError(f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}")
+            raise ValueError(
+                f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}: it has a row a "
+                "node; pass the graph that the signal lives on"
+            )
         if x.device != graph.device:
             raise ValueError(f"{name}: the signal is on {x.device}, the graph on {graph.device}; move one with .to()")
 
@@ -86,7 +89,8 @@ class GraphLayer(OpenLayer):
     def _check_kind(self, x: Tensor) -> None:
         name = type(self).__name__
         if x.dim() not in (2, 3):
-            raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
+            mend = "; pictures (B, C, *size) become signals by gconv.bridge.to_nodes(x)" if x.dim() > 3 else ""
+            raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}{mend}")
         if x.dim() == 3 and self.node_dim == 0:
             raise ValueError(
                 f"{name} with node_dim=0 takes one signal (N, C), got shape {tuple(x.shape)}; many are (B, N, C), "
@@ -100,8 +104,11 @@ class GraphLayer(OpenLayer):
     def _check_width(self, x: Tensor, width: int | None, end: str = "") -> None:
         if width is not None and x.shape[-1] != width:
             where = f" of the {end}s" * bool(end)
+            turned = x.shape[-2] == width
+            mend = "pass x.transpose(-1, -2)" if turned else f"pass as many, or make the layer for {x.shape[-1]}"
             raise ValueError(
-                f"{type(self).__name__} expects {width} channels{where}, got {x.shape[-1]}: {tuple(x.shape)}"
+                f"{type(self).__name__} expects {width} channels{where}, got {x.shape[-1]}: {tuple(x.shape)}; "
+                f"channels are the last axis: {mend}"
             )
 
     def edge_features(self, graph: Graph, edge_attr: Tensor | None, width: int, dtype: torch.dtype) -> Tensor:
@@ -112,10 +119,16 @@ class GraphLayer(OpenLayer):
         """
         name, given = type(self).__name__, graph.edge_attr if edge_attr is None else edge_attr
         if given is None:
-            raise ValueError(f"{name} needs edge_attr (E, {width}), features of the edges; {graph!r} has none")
+            raise ValueError(
+                f"{name} needs edge_attr (E, {width}), features of the edges; {graph!r} has none; "
+                "pass them in the call, or keep them with the graph: Graph(edge_index, edge_attr=...)"
+            )
         given = given[:, None] if given.dim() == 1 else given
         if given.shape != (graph.num_edges, width):
-            raise ValueError(f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}")
+            raise ValueError(
+                f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}; pass one "
+                "row for each edge, in the order of edge_index, and make the layer for its width"
+            )
         return given.to(dtype)
 
     def check_size(self, size: Size, graph: Graph) -> None:
@@ -205,10 +218,11 @@ class GraphLayer(OpenLayer):
             edge_weight = one_an_edge(edge_weight)
             if edge_weight.shape != (graph.num_edges,):
                 raise ValueError(
-                    f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here, one number an edge; got "
-                    f"{tuple(edge_weight.shape)}"
+                    f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here; got "
+                    f"{tuple(edge_weight.shape)}; pass one number for each edge, in the order of edge_index"
                 )
             if not torch.compiler.is_compiling() and not bool(torch.isfinite(edge_weight.detach()).all()):
-                raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
+                name = type(self).__name__
+                raise ValueError(f"{name}: edge_weight holds entries that are not finite; remove or replace them")
             return graph, edge_weight
         return with_tensor(graph, "edge_weight", edge_weight), None

@@ -123,7 +123,10 @@ def _edges(name: str, given: GraphLike, counts: list[int | None]) -> tuple[Graph
     if sources is None or targets is None or sources == targets:
         graph, weight = as_graph(given, name, sources, None)
         if sources not in (None, graph.num_nodes):
-            raise ValueError(f"{name}: a signal of {sources} nodes does not fit {graph!r}")
+            raise ValueError(
+                f"{name}: a signal of {sources} nodes does not fit {graph!r}: it has a row a node; pass the "
+                "graph that the signal lives on"
+            )
         return graph, graph.structure, weight
     between, weight = as_pair(given, name, (sources, targets), None)
     return between.graph, between.structure, weight

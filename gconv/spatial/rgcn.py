@@ -54,8 +54,8 @@ class RGCNConv(GraphLayer):
         kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
-        ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing or out
-        of range, or a signal that does not fit.
+        ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing,
+        out of range or unlike in the graphs of a batch, or a signal that does not fit.
 
     >>> layer = RGCNConv(16, 32, num_relations=2)
     >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.tensor([0, 1, 1])).shape
@@ -127,7 +127,7 @@ class RGCNConv(GraphLayer):
             x: a signal, places of ones `(N,)`, or None; or a pair of such, of sources and of targets.
             edge_type: `(E,)`, whole numbers from 0 to R - 1; None for `edge_type` of a PyG `Data`, or the graph's own
                 `edge_attr`: a single column of whole numbers holds the types themselves; of other attributes each
-                different one is a type, in ascending order.
+                different one is a type, in ascending order (in a batch, if all of its graphs have the same ones).
             form: 'collapsed', 'fused' (bases), 'gather', 'portable', or None for the engine's choice.
         """
         (source, near), (target, own) = self._sides(x)
@@ -190,13 +190,14 @@ class RGCNConv(GraphLayer):
             if edge_type.shape != (graph.num_edges,) or edge_type.is_floating_point() or edge_type.is_complex():
                 raise ValueError(
                     f"{name}: edge_type has shape ({graph.num_edges},) here, a whole number an edge; got "
-                    f"{tuple(edge_type.shape)} of {edge_type.dtype}"
+                    f"{tuple(edge_type.shape)} of {edge_type.dtype}; pass one for each edge, in the order of "
+                    "edge_index, as torch.int64"
                 )
             graph = with_tensor(graph, "edge_attr", edge_type)
         if graph.edge_attr is None:
             raise ValueError(self._without_types())
         attributes = graph.edge_attr
-        relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(attributes)))
+        relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(name, graph, attributes)))
         low, high = relations.range
         if low < 0 or high >= self.num_relations:
             raise ValueError(
@@ -208,10 +209,23 @@ class RGCNConv(GraphLayer):
         return f"{self.in_channels}, {self.out_channels}, num_relations={self.num_relations}"
 
 
-def _types(attributes: Tensor) -> Tensor:
-    """The types that edge attributes mean."""
+def _types(layer: str, graph: Graph, attributes: Tensor) -> Tensor:
+    """The types that edge attributes mean.
+
+    Raises:
+        ValueError: for several graphs whose different attributes would have other numbers in each of them.
+    """
     columns = attributes.detach() if attributes.dim() == 2 else attributes.detach()[:, None]
     whole = not columns.is_floating_point() or bool((columns == columns.round()).all())
     if columns.shape[1] == 1 and whole:
         return columns[:, 0].long()
-    return columns.unique(dim=0, return_inverse=True)[1]
+    different, types = columns.unique(dim=0, return_inverse=True)
+    if graph.parts is not None:
+        owners = graph.parts.batch[graph.edge_index[1]].long()
+        held = (owners * len(different) + types).unique().numel()
+        if held != len(different) * owners.unique().numel():
+            raise ValueError(
+                f"{layer}: the graphs of {graph!r} have different edge_attr, {len(different)} in all, so that the "
+                "numbers of their types would depend on the batch; pass edge_type (E,), a whole number an edge"
+            )
+    return types
