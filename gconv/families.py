@@ -50,7 +50,7 @@ class Family:
         """The arguments of the layer that are left to choose.
 
         >>> FAMILIES["cheb"].options
-        ('normalization', 'aggr', 'flow', 'node_dim', 'decomposed_layers', 'aggr_kwargs')
+        ('normalization', 'flow', 'node_dim', 'decomposed_layers', 'aggr_kwargs', 'aggr')
         """
         parameters = inspect.signature(self.layer).parameters.values()
         own = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in self.of_recipe]
