@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gconv.inherited import inherited_names
+from gconv.layer import GraphLayer
 from gconv.spatial import (
     GINConv,
     GINEConv,
@@ -29,11 +32,30 @@ Build = Callable[..., Layer]
 
 @dataclass(frozen=True)
 class Family:
-    """A graph convolution that recipes can be built with."""
+    """A graph convolution that recipes can be built with.
+
+    Attributes:
+        title: in words, for tables. layer: what it is made of. build: how.
+        of_recipe: the arguments of the layer that the recipe sets, and its reader cannot.
+    """
 
     name: str
     title: str
+    layer: type[GraphLayer]
     build: Build
+    of_recipe: tuple[str, ...] = ("in_channels", "out_channels", "K", "bias", "dim", "nn")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The arguments of the layer that are left to choose.
+
+        >>> FAMILIES["cheb"].options
+        ('normalization', 'flow', 'node_dim', 'decomposed_layers', 'aggr_kwargs', 'aggr')
+        """
+        parameters = inspect.signature(self.layer).parameters.values()
+        own = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in self.of_recipe]
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return (*own, *inherited_names(self.layer.aggregations)) if open_ended else tuple(own)
 
 
 def _monet(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: int, **options: Any) -> Layer:
@@ -121,18 +143,24 @@ def _resgated(in_channels: int, out_channels: int, K: int, *, bias: bool, dim: i
 FAMILIES = {
     family.name: family
     for family in (
-        Family("cheb", "ChebConv, K = {K}", _cheb),
-        Family("monet", "GMMConv, {K} terms", _monet),
-        Family("gcn", "GCNConv", _gcn),
-        Family("spectral", "SpectralConv, K = {K}", _spectral),
-        Family("sage", "SAGEConv", _sage),
-        Family("gin", "GINConv", _gin),
-        Family("tag", "TAGConv, {K} terms", _tag),
-        Family("arma", "ARMAConv", _arma),
-        Family("spline", "SplineConv, {K} functions", _spline),
-        Family("graph", "GraphConv", _graph),
-        Family("gine", "GINEConv", _gine),
-        Family("transformer", "TransformerConv", _transformer),
-        Family("resgated", "ResGatedGraphConv", _resgated),
+        Family("cheb", "ChebConv, K = {K}", ChebConv, _cheb),
+        Family(
+            "monet",
+            "GMMConv, {K} terms",
+            GMMConv,
+            _monet,
+            ("in_channels", "out_channels", "dim", "kernel_size", "bias"),
+        ),
+        Family("gcn", "GCNConv", GCNConv, _gcn),
+        Family("spectral", "SpectralConv, K = {K}", SpectralConv, _spectral),
+        Family("sage", "SAGEConv", SAGEConv, _sage),
+        Family("gin", "GINConv", GINConv, _gin),
+        Family("tag", "TAGConv, {K} terms", TAGConv, _tag),
+        Family("arma", "ARMAConv", ARMAConv, _arma),
+        Family("spline", "SplineConv, {K} functions", SplineConv, _spline),
+        Family("graph", "GraphConv", GraphConv, _graph),
+        Family("gine", "GINEConv", GINEConv, _gine),
+        Family("transformer", "TransformerConv", TransformerConv, _transformer),
+        Family("resgated", "ResGatedGraphConv", ResGatedGraphConv, _resgated),
     )
 }

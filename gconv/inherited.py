@@ -45,6 +45,15 @@ class Median(nn.Module):
         self.register_buffer("q", torch.tensor([[0.5]]))
 
 
+def inherited_names(aggregations: tuple[str, ...]) -> tuple[str, ...]:
+    """The further arguments of a layer with, or without, `aggregations` to choose from.
+
+    >>> inherited_names(())
+    ('flow', 'node_dim', 'decomposed_layers', 'aggr_kwargs')
+    """
+    return tuple((Aggregated if aggregations else Inherited).__annotations__)
+
+
 def check_inherited(
     layer: str, given: Aggregated, aggregations: tuple[str, ...], flows: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -56,7 +65,7 @@ def check_inherited(
     >>> check_inherited("GCNConv", {"flow": "target_to_source"}, ("add",), ("source_to_target", "target_to_source"))
     {'flow': 'target_to_source'}
     """
-    known = [*(Aggregated if aggregations else Inherited).__annotations__]
+    known = inherited_names(aggregations)
     unknown = [name for name in given if name not in known]
     if unknown:
         raise TypeError(

@@ -7,17 +7,16 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.edgewise import check_reduction
 from gconv.inherited import SOURCE_TO_TARGET, TARGET_TO_SOURCE, Aggregated, Median, check_inherited
+from gconv.lazy import OpenLayer
 from gconv.pairs import Ends, Signals, Size, check_pair, is_pair, pair_size
 from gconv.resolve import GraphLike, as_graph, as_pair, one_an_edge, turned, with_tensor
 from gconv.work import Work
-from grid_cnn import Layer
 
 
-class GraphLayer(Layer):
+class GraphLayer(OpenLayer):
     """A layer for signals `(N, C)` or `(B, N, C)` on a graph.
 
     It is called with a `Graph`, with a PyG `Data` or `Batch`, or with `edge_index` and PyG's further arguments in PyG's
@@ -39,12 +38,6 @@ class GraphLayer(Layer):
     flow: str = SOURCE_TO_TARGET
     node_dim: int = -2
     decomposed_layers: int = 1
-
-    # A number, or (that of the sources, that of the targets); -1 where the first call tells (`lazy`).
-    in_channels: Any = None
-    of_target: ClassVar[frozenset[str]] = frozenset()  # the linear layers that read the targets' signal
-    open_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012  # of parameters of open width; never changed in place
-    open_hooks: list[Any] = []  # noqa: RUF012  # that wait for open widths; never changed in place
 
     def __init__(self, **kwargs: Unpack[Aggregated]) -> None:
         super().__init__()
@@ -74,7 +67,10 @@ class GraphLayer(Layer):
         name = type(self).__name__
         self.check_signal(x)
         if x.shape[-2] != graph.num_nodes:
-            raise ValueError(f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}")
+            raise ValueError(
+                f"{name}: a signal of {x.shape[-2]} nodes, {tuple(x.shape)}, does not fit {graph!r}: it has a row a "
+                "node; pass the graph that the signal lives on"
+            )
         if x.device != graph.device:
             raise ValueError(f"{name}: the signal is on {x.device}, the graph on {graph.device}; move one with .to()")
 
@@ -94,7 +90,8 @@ class GraphLayer(Layer):
     def _check_kind(self, x: Tensor) -> None:
         name = type(self).__name__
         if x.dim() not in (2, 3):
-            raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}")
+            mend = "; pictures (B, C, *size) become signals by gconv.bridge.to_nodes(x)" if x.dim() > 3 else ""
+            raise ValueError(f"{name} takes a signal (N, C) or (B, N, C), got shape {tuple(x.shape)}{mend}")
         if x.dim() == 3 and self.node_dim == 0:
             raise ValueError(
                 f"{name} with node_dim=0 takes one signal (N, C), got shape {tuple(x.shape)}; many are (B, N, C), "
@@ -108,8 +105,11 @@ class GraphLayer(Layer):
     def _check_width(self, x: Tensor, width: int | None, end: str = "") -> None:
         if width is not None and x.shape[-1] != width:
             where = f" of the {end}s" * bool(end)
+            turned = x.shape[-2] == width
+            mend = "pass x.transpose(-1, -2)" if turned else f"pass as many, or make the layer for {x.shape[-1]}"
             raise ValueError(
-                f"{type(self).__name__} expects {width} channels{where}, got {x.shape[-1]}: {tuple(x.shape)}"
+                f"{type(self).__name__} expects {width} channels{where}, got {x.shape[-1]}: {tuple(x.shape)}; "
+                f"channels are the last axis: {mend}"
             )
 
     def edge_features(self, graph: Graph, edge_attr: Tensor | None, width: int, dtype: torch.dtype) -> Tensor:
@@ -120,10 +120,16 @@ class GraphLayer(Layer):
         """
         name, given = type(self).__name__, graph.edge_attr if edge_attr is None else edge_attr
         if given is None:
-            raise ValueError(f"{name} needs edge_attr (E, {width}), features of the edges; {graph!r} has none")
+            raise ValueError(
+                f"{name} needs edge_attr (E, {width}), features of the edges; {graph!r} has none; "
+                "pass them in the call, or keep them with the graph: Graph(edge_index, edge_attr=...)"
+            )
         given = given[:, None] if given.dim() == 1 else given
         if given.shape != (graph.num_edges, width):
-            raise ValueError(f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}")
+            raise ValueError(
+                f"{name}: edge_attr has shape ({graph.num_edges}, {width}) here, got {tuple(given.shape)}; pass one "
+                "row for each edge, in the order of edge_index, and make the layer for its width"
+            )
         return given.to(dtype)
 
     def check_size(self, size: Size, graph: Graph) -> None:
@@ -213,11 +219,12 @@ class GraphLayer(Layer):
             edge_weight = one_an_edge(edge_weight)
             if edge_weight.shape != (graph.num_edges,):
                 raise ValueError(
-                    f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here, one number an edge; got "
-                    f"{tuple(edge_weight.shape)}"
+                    f"{type(self).__name__}: edge_weight has shape ({graph.num_edges},) here; got "
+                    f"{tuple(edge_weight.shape)}; pass one number for each edge, in the order of edge_index"
                 )
             if not torch.compiler.is_compiling() and not bool(torch.isfinite(edge_weight.detach()).all()):
-                raise ValueError(f"{type(self).__name__}: edge_weight holds entries that are not finite")
+                name = type(self).__name__
+                raise ValueError(f"{name}: edge_weight holds entries that are not finite; remove or replace them")
             return graph, edge_weight
         return with_tensor(graph, "edge_weight", edge_weight), None
 
@@ -227,9 +234,3 @@ class GraphLayer(Layer):
         Every layer of the package does, beside its equation; `cost` is the same in words.
         """
         return None
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew; a layer without any has nothing to do."""
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        lazy.saved(self, super()._save_to_state_dict, destination, prefix, keep_vars)

@@ -9,19 +9,47 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
+from grid_cnn import Layer
 from grid_cnn.conv import check_channels
 
-# A `gconv.layer.GraphLayer`, whose module imports this one.
-GraphLayer = Any
 # Channels of a node: a number for sources and targets alike, or of each; -1 for what the first call tells.
 Channels = int | tuple[int, int]
 OPEN = -1
+
+
+class OpenLayer(Layer):
+    """A layer whose widths may be left to the first call: what it tells of them.
+
+    Attributes:
+        in_channels: a number, or (that of the sources, that of the targets); -1 where the first call tells.
+        of_target: the linear layers that read the targets' signal.
+        open_shapes: of the parameters of open width. open_hooks: that wait for it. Neither is changed in place.
+    """
+
+    in_channels: Any = None
+    of_target: ClassVar[frozenset[str]] = frozenset()
+    open_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
+    open_hooks: list[Any] = []  # noqa: RUF012
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew; a layer without any has nothing to do."""
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """As of any module, with open parameters as they are: they cannot be detached."""
+        waiting = {name: p for name, p in self._parameters.items() if isinstance(p, UninitializedParameter)}
+        for name in waiting:
+            self._parameters[name] = None
+        try:
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+        finally:
+            self._parameters.update(waiting)
+        destination.update({prefix + name: p for name, p in waiting.items()})
 
 
 class OpenLinear(nn.LazyLinear):
@@ -75,7 +103,7 @@ def linear(width: int, out_channels: int, bias: bool = True, times: int = 1) -> 
     return OpenLinear(out_channels, bias, times) if width == OPEN else nn.Linear(times * width, out_channels, bias)
 
 
-def parameter(layer: GraphLayer, name: str, *shape: int) -> nn.Parameter:
+def parameter(layer: OpenLayer, name: str, *shape: int) -> nn.Parameter:
     """A parameter that is to be `layer.name`; -1 in its shape stands for the width of the sources."""
     if OPEN not in shape:
         return nn.Parameter(torch.empty(shape))
@@ -97,7 +125,7 @@ def glorot(parameter: Tensor) -> None:
     nn.init.uniform_(parameter, -bound, bound)
 
 
-def await_widths(layer: GraphLayer) -> None:
+def await_widths(layer: OpenLayer) -> None:
     """Let the first call, or a state dict, tell the widths that are open, if any are."""
     if _is_open(layer):
         layer.open_hooks = [
@@ -107,17 +135,17 @@ def await_widths(layer: GraphLayer) -> None:
         ]
 
 
-def _linears(layer: GraphLayer) -> list[tuple[bool, OpenLinear]]:
+def _linears(layer: OpenLayer) -> list[tuple[bool, OpenLinear]]:
     """The linear layers of open width, and whether it is that of the targets."""
     named = ((name.split(".")[0], module) for name, module in layer.named_modules())
     return [(name in layer.of_target, module) for name, module in named if isinstance(module, OpenLinear)]
 
 
-def _is_open(layer: GraphLayer) -> bool:
-    return bool(_linears(layer)) or any(is_lazy(parameter) for parameter in layer._parameters.values())
+def _is_open(layer: OpenLayer) -> bool:
+    return bool(_linears(layer)) or any(isinstance(p, UninitializedParameter) for p in layer._parameters.values())
 
 
-def _before_call(layer: GraphLayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _before_call(layer: OpenLayer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Read the widths off the signals, open what waits for them, and draw that alone."""
     x = args[0] if args else kwargs.get("x")
     ends = tuple(x) if isinstance(x, tuple | list) else (x, x)
@@ -142,7 +170,7 @@ def _before_call(layer: GraphLayer, args: tuple[Any, ...], kwargs: dict[str, Any
     _close(layer, source, target)
 
 
-def _before_load(layer: GraphLayer, state: dict[str, Any], prefix: str, *_: object) -> None:
+def _before_load(layer: OpenLayer, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Give the layer's own open parameters the shapes of a state dict; linear layers do so themselves."""
     for name in layer.open_shapes:
         found, given = getattr(layer, name), state.get(prefix + name)
@@ -150,7 +178,7 @@ def _before_load(layer: GraphLayer, state: dict[str, Any], prefix: str, *_: obje
             found.materialize(tuple(given.shape))
 
 
-def _after_load(layer: GraphLayer, _: object) -> None:
+def _after_load(layer: OpenLayer, _: object) -> None:
     """Close what a state dict has given its width."""
     widths: list[int | None] = [None, None]
     for of_target, child in _linears(layer):
@@ -166,7 +194,7 @@ def _after_load(layer: GraphLayer, _: object) -> None:
     _close(layer, source, target)
 
 
-def _close(layer: GraphLayer, source: int | None, target: int | None) -> None:
+def _close(layer: OpenLayer, source: int | None, target: int | None) -> None:
     """Note the widths; once nothing is open any more, wait no longer."""
     if isinstance(layer.in_channels, tuple):
         found = zip(layer.in_channels, (source, target), strict=True)
@@ -178,15 +206,3 @@ def _close(layer: GraphLayer, source: int | None, target: int | None) -> None:
         for hook in layer.open_hooks:
             hook.remove()
         layer.open_hooks = []
-
-
-def saved(layer: GraphLayer, save: Callable[..., None], destination: dict[str, Any], prefix: str, keep: bool) -> None:
-    """`torch.nn.Module._save_to_state_dict`, with open parameters as they are: they cannot be detached."""
-    waiting = {name: p for name, p in layer._parameters.items() if is_lazy(p)}
-    for name in waiting:
-        layer._parameters[name] = None
-    try:
-        save(destination, prefix, keep)
-    finally:
-        layer._parameters.update(waiting)
-    destination.update({prefix + name: p for name, p in waiting.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,6 +48,7 @@ class GraphOps:
 
     Raises:
         ValueError: for an unknown family (with near names), or settings that a family has no meaning for.
+        TypeError: for options that its layer, or the function, does not take.
 
     >>> GraphOps().conv(1, 6, 5)
     DirectionalConv(1, 6, kernel_size=(5, 5))
@@ -70,6 +72,8 @@ class GraphOps:
             whole("K, the number of terms,", K)
         if conv == "directional" and (K is not None or options):
             raise ValueError("a directional convolution takes its terms from the kernel; leave out K and options")
+        if conv != "directional":
+            _check_options(conv, options)
         self._grid = GridOps(ndim)  # its pools are what GridPool tells on nodes
         self.convolution, self.K, self.ndim, self.options = conv, K, ndim, options
         self.normalization = norm
@@ -216,3 +220,22 @@ class GraphOps:
 def _pool(pool: Layer) -> GridPool:
     assert isinstance(pool, Pool)
     return GridPool(pool)
+
+
+def _check_options(conv: str | Build, options: Mapping[str, Any]) -> None:
+    """Refuse options that no layer of the network could be made with.
+
+    Raises:
+        TypeError: naming the first, and what there is.
+    """
+    if isinstance(conv, str):
+        known = FAMILIES[conv].options
+    else:
+        parameters = inspect.signature(conv).parameters.values() if options else ()
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return
+        known = tuple(p.name for p in parameters if p.name != "bias")[3:]
+    for name in options:
+        if name not in known:
+            hint = guess(name, ("K", "ndim", "norm", *known)) or f"it takes {', '.join(known) or 'none'}"
+            raise TypeError(f"GraphOps({conv!r}) got an unexpected option {name!r}: {hint}")

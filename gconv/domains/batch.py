@@ -69,7 +69,10 @@ def check_vector(batch: object, num_nodes: int | None, count: int | None, name: 
         kind = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
         raise TypeError(f"{name} takes a tensor (N,) of whole numbers, the graph of each node; got {kind}")
     if batch.dim() != 1 or (num_nodes is not None and len(batch) != num_nodes):
-        raise ValueError(f"{name} has shape ({num_nodes},) here, the graph of each node; got {tuple(batch.shape)}")
+        raise ValueError(
+            f"{name} has shape ({'N' if num_nodes is None else num_nodes},) here; got {tuple(batch.shape)}; pass for "
+            "each node the number of its graph"
+        )
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise ValueError(f"the number of graphs is a whole number >= 1 or None, got {count!r}")
     if batch.device.type == "meta" or not batch.numel():

@@ -1,4 +1,4 @@
-"""Graphs built from something else: so far, from grids."""
+"""Graphs of grids: `grid_graph`."""
 
 from __future__ import annotations
 

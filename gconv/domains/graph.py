@@ -207,8 +207,12 @@ def _validate(graph: Graph) -> None:
         if name != "edge_attr" and not tensor.is_floating_point():
             raise TypeError(f"{name} takes a tensor of floating numbers, got {tensor.dtype}; convert it with .float()")
         if tensor.dim() not in dims or (length is not None and tensor.shape[0] != length):
-            wanted = " or ".join(f"({length}{', d' if d == 2 else ','})" for d in dims)
-            raise ValueError(f"{name} has shape {wanted} here; got {tuple(tensor.shape)}")
+            rows = ("N" if name == "pos" else "E") if length is None else length
+            wanted = " or ".join(f"({rows}{', d' if d == 2 else ','})" for d in dims)
+            whose = "node" if name == "pos" else "edge"
+            raise ValueError(
+                f"{name} has shape {wanted} here; got {tuple(tensor.shape)}; pass one for each {whose}, in order"
+            )
         if tensor.device != index.device:
             raise ValueError(f"{name} is on {tensor.device}, edge_index on {index.device}; move them with .to()")
         if not bool(torch.isfinite(tensor.detach()).all()):

@@ -120,10 +120,17 @@ class Plan:
         degree = self._graph.structure.in_degree
         return self.keep(("1 / in-degree", dtype), lambda: inverse_power(degree.double(), -1.0).to(dtype))
 
-    def mean_weights(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weights of the edges with which a sum over neighbours is their mean, `(E,)`."""
-        inverse = self.inverse_in_degree(dtype)
-        return self.keep(("mean weights", dtype), lambda: inverse[self._graph.edge_index[1]])
+    def mean_weights(self, dtype: torch.dtype, structure: Structure | None = None) -> torch.Tensor:
+        """The weights of the edges with which a sum over neighbours is their mean, `(E,)`.
+
+        Args:
+            structure: the same edges seen otherwise: turned round, or from the sources of a pair to its targets.
+        """
+        if structure is None or structure is self._graph.structure:
+            inverse = self.inverse_in_degree(dtype)
+            return self.keep(("mean weights", dtype), lambda: inverse[self._graph.edge_index[1]])
+        key = "mean weights", dtype, structure.num_sources, structure.num_targets
+        return self.keep(key, lambda: inverse_power(structure.in_degree.double(), -1.0).to(dtype)[structure.target])
 
     def edge_kinds(self) -> Kinds | None:
         """The different attributes of the edges, and which of them each edge has.

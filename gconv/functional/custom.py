@@ -1,4 +1,4 @@
-"""How the engine's custom operators are registered, and called.
+"""How the engine's custom operators are registered, called, and differentiated twice.
 
 An operator is known to `torch.compile`, `torch.export` and torch's modes and transforms by its name. A plain call in
 eager mode has nobody to tell, and goes past the dispatcher: through an `autograd.Function` of the same two functions,
@@ -75,3 +75,13 @@ class CustomOperator:
 def operator(name: str) -> Callable[[Callable[..., Any]], CustomOperator]:
     """Register a function of tensors as a custom operator."""
     return lambda function: CustomOperator(name, function)
+
+
+def differentiable(
+    steps: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `steps(*inputs)` by those inputs that have any, themselves differentiable."""
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    with torch.enable_grad():
+        found = iter(torch.autograd.grad(steps(*inputs), wanted, grad, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)

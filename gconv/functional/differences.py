@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import edgewise, of_difference, of_neighbour, of_sum
+from gconv.functional.edgewise import ADDITIONS, edgewise, of_difference, of_neighbour, of_sum
 from gconv.functional.rowwise import split_first, split_last
 
 
@@ -30,7 +30,7 @@ def differences(own: Tensor, near: Tensor, structure: Structure, network: nn.Mod
         return edgewise(own, near, structure, of_difference, [network], aggr, width=4)
     mine, theirs = first.weight.chunk(2, 1)
     own, near = F.linear(own, mine - theirs, first.bias), F.linear(near, theirs)
-    adds = aggr in ("add", "sum")
+    adds = aggr in ADDITIONS
     arrived = (structure.in_degree if adds else structure.in_degree > 0).to(own.dtype)[:, None]
     if not rest:
         return edgewise(own, near, structure, of_neighbour, [], aggr) + own * arrived

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.lattice import coordinates
-from gconv.functional.assignments import Assignment, assigned_sum
 from gconv.functional.forms import pick
+from gconv.functional.kernel_entries import Assignment, assigned_sum
 from gconv.functional.placement import EXACT, Placement, apart, soft_taps
 from gconv.functional.propagate import sum_forms
 from grid_cnn.conv import convolve, output_grid

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gconv.domains.structure import Piece, Structure, is_transformed
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import acts_by_rows, is_a_function
 
@@ -34,6 +34,9 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "std": lambda messages: _deviation(_variance(messages)),
     "var": lambda messages: _variance(messages),
 }
+# The reductions that a weighted sum makes, those that add, and those that one neighbour's value makes.
+ADDITIONS, EXTREMES = ("add", "sum"), ("max", "min")
+SUMS = (*ADDITIONS, "mean")
 _LEAST_VARIANCE = 1e-5
 # Numbers of the messages that are made at once.
 _PIECE_NUMBERS = 1 << 22

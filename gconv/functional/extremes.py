@@ -25,29 +25,13 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.custom import operator
+from gconv.functional.edge_tables import blocks, enter, leave
 from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate
 
 # Numbers of a row of several signals side by side, and of the neighbours that are compared at once.
 _WIDE = 512
 _PIECE_NUMBERS = 1 << 18
-
-
-def _groups(signals: int, channels: int) -> Iterator[slice]:
-    """The signals that lie side by side."""
-    count = max(1, _WIDE // max(channels, 1))
-    for start in range(0, signals, count):
-        yield slice(start, start + count)
-
-
-def _enter(x: Tensor) -> Tensor:
-    """Signals `(b, N, C)` side by side, `(N, b · C)`."""
-    return x.transpose(0, 1).reshape(x.shape[1], -1)
-
-
-def _leave(table: Tensor, signals: Tensor) -> None:
-    """Write `(N, b · C)` back into signals `(b, N, C)`."""
-    signals.copy_(table.view(table.shape[0], signals.shape[0], -1).transpose(0, 1))
 
 
 def _over_rows(
@@ -84,8 +68,8 @@ def _row_extreme(
 ) -> Tensor:
     out = x.new_empty(x.shape[0], num_rows, x.shape[2])
     kind, combine = (torch.amax, torch.maximum) if largest else (torch.amin, torch.minimum)
-    for group in _groups(x.shape[0], x.shape[2]):
-        table = _enter(x[group])
+    for group in blocks(x, 1, _WIDE):
+        table = enter(x[group])
         width = table.shape[1]
         y = table.new_zeros(num_rows, width)
 
@@ -94,7 +78,7 @@ def _row_extreme(
 
         for own, value in _over_rows(rows, sources, row_sizes, width, found, combine):
             y.index_copy_(0, own, value)
-        _leave(y, out[group])
+        leave(y, out[group])
     return out
 
 
@@ -116,8 +100,8 @@ def _spread(
     column_sizes: list[int],
 ) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for group in _groups(x.shape[0], x.shape[2]):
-        table, reached, share = _enter(x[group]), _enter(y[group]), _enter(grad[group]).clone()
+    for group in blocks(x, 1, _WIDE):
+        table, reached, share = enter(x[group]), enter(y[group]), enter(grad[group]).clone()
         width = table.shape[1]
 
         def equals(own: Tensor, near: Tensor, degree: int, table: Tensor = table, reached: Tensor = reached) -> Tensor:
@@ -142,7 +126,7 @@ def _spread(
         dx = torch.zeros_like(table)
         for own, value in _over_rows(columns, targets, column_sizes, width, found, torch.add):
             dx.index_copy_(0, own, value)
-        _leave(dx, out[group])
+        leave(dx, out[group])
     return out
 
 
@@ -164,8 +148,8 @@ def _select(
     column_sizes: list[int],
 ) -> Tensor:
     out = torch.empty_like(y, memory_format=torch.contiguous_format)
-    for group in _groups(x.shape[0], x.shape[2]):
-        table, reached, values = _enter(x[group]), _enter(y[group]), _enter(v[group])
+    for group in blocks(x, 1, _WIDE):
+        table, reached, values = enter(x[group]), enter(y[group]), enter(v[group])
         width = table.shape[1]
 
         def found(
@@ -184,7 +168,7 @@ def _select(
         u = torch.zeros_like(reached)
         for own, (sums, count) in _over_rows(rows, sources, row_sizes, width, found, torch.add):
             u.index_copy_(0, own, sums / count.clamp(min=1))
-        _leave(u, out[group])
+        leave(u, out[group])
     return out
 
 

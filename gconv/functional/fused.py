@@ -16,8 +16,8 @@ from torch import Tensor
 from gconv.domains.blocks import at_once
 from gconv.domains.operators import Operator
 from gconv.functional.custom import operator
+from gconv.functional.polynomial_terms import clenshaw, terms
 from gconv.functional.rows import NARROW, _row_gather, bags
-from gconv.functional.terms import clenshaw, terms
 
 # Numbers of the widest signals that are worked on at once: a few such tables fit into the cache (on a GPU: `at_once`).
 _BLOCK_NUMBERS = 1 << 19

@@ -21,15 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from gconv.domains.structure import Structure
-from gconv.functional.beside import blocks, enter, leave
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks, enter, leave
+from gconv.functional.edgewise import ADDITIONS
 from gconv.functional.forms import pick
 from gconv.functional.messages import Message, reduced, steps
 from gconv.functional.propagate import sum_forms
 from gconv.functional.rows import bags
 from gconv.functional.rowwise import has_hooks
-from gconv.functional.softmax import Edges
 
 
 def _message(act: Callable[[Tensor], Tensor]) -> Message:
@@ -181,7 +180,7 @@ def gated_sum(
     tensor([3.])
     """
     plain = isinstance(act, nn.Sigmoid) and type(act) is nn.Sigmoid and not has_hooks(act)
-    able = ("fused",) * (plain and aggr in ("add", "sum")) + sum_forms(own.device)
+    able = ("fused",) * (plain and aggr in ADDITIONS) + sum_forms(own.device)
     why = "no gate is stored" if able[0] == "fused" else "not a sum of channels under a sigmoid"
     chosen = pick(form, able, able[0], why, choices, f"{aggr} of {own.shape[2]} gated channels")
     if chosen != "fused":

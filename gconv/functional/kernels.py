@@ -22,8 +22,7 @@ from torch import Tensor
 
 from gconv.domains.blocks import at_once
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
 from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rows import bags, dots

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gconv.domains.blocks import at_once
 from gconv.domains.structure import Structure, is_transformed
-from gconv.functional.edgewise import edgewise, of_neighbour
+from gconv.functional.edgewise import ADDITIONS, edgewise, of_neighbour
 from gconv.functional.propagate import propagate
 
 Message = Callable[[Tensor | None, Tensor, Tensor | None], Tensor]
@@ -43,7 +43,7 @@ def steps(
     at_source = propagate(near, structure.departures, form=form)
     at_target = None if own is None else propagate(own, structure.flipped.departures, form=form)
     made = message(at_target, at_source, edge)
-    if aggr in ("add", "sum"):
+    if aggr in ADDITIONS:
         return propagate(made, structure.arrivals, form=form)
     nothing = made.new_zeros(made.shape[0], structure.num_targets, 0)
     return edgewise(nothing, made, structure.arrivals, of_neighbour, [], aggr)

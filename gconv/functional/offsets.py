@@ -8,12 +8,16 @@ convolution of three taps an axis (`collapsed`); elsewhere it is a sum by kinds 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.lattice import Lattice
+from gconv.domains.plan import Kinds
 from gconv.functional.directional import Window, directional
+from gconv.functional.kernels import kind_sum
 
 
 def lattice_offsets(graph: Graph, dtype: torch.dtype) -> Tensor | None:
@@ -22,6 +26,21 @@ def lattice_offsets(graph: Graph, dtype: torch.dtype) -> Tensor | None:
     if lattice is None or not lattice.offsets:
         return None
     return graph.plan.keep(("offsets", dtype), lambda: torch.tensor(lattice.offsets, dtype=dtype, device=graph.device))
+
+
+def collapsed(x: Tensor, graph: Graph, kinds: Kinds, matrices: Callable[[Tensor], Tensor], mean: bool) -> Tensor:
+    """The sum, or mean, over the neighbours with the matrices of the different attributes alone: `(S, N, C_out)`.
+
+    Args:
+        x: `(S, N, C_in)`. kinds: the graph's own. matrices: of attributes `(U, D)`, `(U, C_in, C_out)`.
+    """
+    offsets = lattice_offsets(graph, x.dtype)
+    if offsets is not None:
+        out = by_offsets(x, graph, matrices(offsets))
+        return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if mean else out
+    weight = graph.plan.mean_weights(x.dtype) if mean else None
+    made = matrices(kinds.values.to(x.dtype))
+    return kind_sum(x, kinds.forth, kinds.back, weight, made, choices=graph.plan.choices)
 
 
 def by_offsets(x: Tensor, graph: Graph, matrices: Tensor) -> Tensor:

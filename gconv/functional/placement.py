@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
-from gconv.functional.assignments import Assignment
+from gconv.functional.kernel_entries import Assignment
 
 _BEYOND = 4.0  # so many σ away a node is not read
 

@@ -17,9 +17,9 @@ from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
 from gconv.functional.forms import pick
 from gconv.functional.fused import fused_filter
+from gconv.functional.polynomial_terms import Apply, clenshaw, terms
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import choice_of, propagate
-from gconv.functional.terms import Apply, clenshaw, terms
 
 
 def polynomial(

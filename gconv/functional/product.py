@@ -22,6 +22,11 @@ def is_sparse(x: Tensor) -> bool:
     return x.layout is not torch.strided
 
 
+def dense(x: Tensor) -> Tensor:
+    """The signal as a dense tensor."""
+    return x.to_dense() if is_sparse(x) else x
+
+
 def entries_of(x: Tensor) -> tuple[Structure, Tensor]:
     """A sparse signal's structure, columns to rows, and its values in the order of its edges."""
     held = x if x.layout is torch.sparse_csr else x.to_sparse_csr()

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.beside import blocks, enter, leave
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks, enter, leave
+from gconv.functional.edgewise import ADDITIONS
 from gconv.functional.forms import pick
 from gconv.functional.messages import reduced, steps
 from gconv.functional.propagate import sum_forms
-from gconv.functional.softmax import Edges
 
 
 def _message(own: Tensor | None, near: Tensor, edge: Tensor | None) -> Tensor:
@@ -131,7 +130,7 @@ def rectified_sum(
     >>> rectified_sum(torch.ones(1, 3, 1), torch.tensor([[1.0], [-3.0]]), structure).flatten()
     tensor([0., 0., 2.])
     """
-    adds = aggr in ("add", "sum")
+    adds = aggr in ADDITIONS
     able = ("fused",) * adds + sum_forms(x.device)
     why = "no part is stored" if adds else "not a sum"
     chosen = pick(form, able, able[0], why, choices, f"{aggr} of {x.shape[2]} rectified channels")

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from gconv.domains.blocks import at_once
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
 from gconv.functional.forms import plain_operations
 
 # Numbers of `found` that are worked on at once: they and what is made of them fit into the cache (on a GPU: `at_once`).

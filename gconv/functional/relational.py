@@ -22,13 +22,11 @@ from torch import Tensor
 
 from gconv.domains.relations import Relations
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import edgewise, of_neighbour
+from gconv.functional.edgewise import SUMS, edgewise, of_neighbour
 from gconv.functional.forms import pick
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.messages import a_few_at_once
 from gconv.functional.propagate import propagate, sum_forms
-
-_SUMS = ("add", "sum", "mean")
 
 
 def composed(bases: Tensor, coefficients: Tensor) -> Tensor:
@@ -65,7 +63,7 @@ def relational_sum(
     >>> relational_sum(torch.ones(1, 3, 1), relations, torch.tensor([[[2.0]], [[5.0]]]))[0, 1]
     tensor([7.])
     """
-    sums, blocked = aggr in _SUMS, matrices.dim() == 4
+    sums, blocked = aggr in SUMS, matrices.dim() == 4
     targets, count = relations.structure.num_targets, len(relations.used)
     spread = targets * count * (matrices.shape[1] if blocked else 1)
     few = coefficients is not None and matrices.shape[0] < count
@@ -125,7 +123,7 @@ def embedded_sum(
     """
     to_targets, to_pairs = looked_up
     rows = tables.narrow(0, 0, relations.num_types).reshape(1, -1, tables.shape[2])
-    if aggr in _SUMS:
+    if aggr in SUMS:
         norm = relations.means.to(rows.dtype) if aggr == "mean" else None
         return propagate(rows, to_targets, norm, form=form)
     nothing = rows.new_zeros(1, relations.num_pairs, 0)

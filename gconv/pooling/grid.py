@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.layer import GraphLayer, GraphLike
-from gconv.pooling.neighborhood import WHOLE, WITHIN, near, one_node
+from gconv.pooling.hops import WHOLE, WITHIN, near, one_node
 from gconv.work import Work
 from grid_cnn import Domain
 from grid_cnn.adaptive import AdaptivePool

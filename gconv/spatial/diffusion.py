@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, degrees, edge_weights, inverse_power
 from gconv.domains.structure import Structure
+from gconv.functional.polynomial_terms import terms
 from gconv.functional.propagate import propagate
-from gconv.functional.terms import terms
 from gconv.layer import GraphLayer, GraphLike
 from gconv.work import Work
 from grid_cnn.conv import check_channels

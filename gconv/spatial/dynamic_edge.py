@@ -24,7 +24,7 @@ from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
 from gconv.functional.differences import differences
 from gconv.functional.edgewise import REDUCTIONS, Reduction
-from gconv.functional.neighbours import nearest
+from gconv.functional.knn import nearest
 from gconv.inherited import SOURCE_TO_TARGET, Inherited
 from gconv.layer import GraphLayer
 from gconv.pairs import Signals, check_pair, is_pair

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
-from gconv.functional.assignment import soft_assignment
+from gconv.functional.feast import soft_assignment
 from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Signals

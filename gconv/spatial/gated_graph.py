@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction
+from gconv.functional.edgewise import SUMS, Reduction
 from gconv.functional.polynomial import polynomial
 from gconv.functional.recurrent import next_state
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends
-from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.spatial.reductions import weighted_operator, weighted_reduction
 from gconv.work import Work, summed
 from grid_cnn.conv import check_channels
 

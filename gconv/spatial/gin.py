@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import REDUCTIONS
+from gconv.functional.edgewise import ADDITIONS, REDUCTIONS
 from gconv.functional.polynomial import polynomial
 from gconv.functional.propagate import propagate
 from gconv.functional.rowwise import modules_of, split_first
@@ -29,11 +29,10 @@ from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
 from gconv.spatial.edge import reset_module
-from gconv.spatial.neighbors import reduction
+from gconv.spatial.reductions import reduction
 from gconv.work import Work, a_row, summed
 from grid_cnn.layer import ELEMENTWISE
 
-_SUMS = ("add", "sum")
 Network = Callable[[Tensor], Tensor]
 
 
@@ -94,7 +93,7 @@ class GINConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
-        if self.aggr not in _SUMS:
+        if self.aggr not in ADDITIONS:
             out = reduction(ends.source, ends, self.aggr)
             return _by_rows([self.nn], out if ends.target is None else out + (1.0 + self.eps) * ends.target)
         first, rest = self._parts()
@@ -106,7 +105,7 @@ class GINConv(GraphLayer):
     def work(self, graph: Graph, channels: int) -> Work:
         """The sums over the edges and of a node's own signal, on the narrower side of h's first linear layer; and h."""
         nodes, edges = graph.num_nodes, graph.num_edges
-        if self.aggr not in _SUMS:
+        if self.aggr not in ADDITIONS:
             own = nodes * (channels + a_row(self.nn, channels)[0])
             return Work(summed(edges, channels, self.aggr) + own, edges, 1)
         first, _ = self._parts()

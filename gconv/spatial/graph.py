@@ -21,13 +21,13 @@ from torch import Tensor
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import Reduction
+from gconv.functional.edgewise import SUMS, Reduction
 from gconv.functional.polynomial import polynomial
-from gconv.functional.product import is_sparse, product
+from gconv.functional.product import dense, product
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import SUMS, weighted_operator, weighted_reduction
+from gconv.spatial.reductions import weighted_operator, weighted_reduction
 from gconv.work import Work, summed
 
 
@@ -90,8 +90,7 @@ class GraphConv(GraphLayer):
         ends = self.ends(x, edge_index, edge_weight, size)
         near, bias = self.lin_rel.weight.t(), self.lin_rel.bias
         if self.aggr not in SUMS:
-            signals = ends.source.to_dense() if is_sparse(ends.source) else ends.source
-            found = weighted_reduction(signals, ends, self.aggr)
+            found = weighted_reduction(dense(ends.source), ends, self.aggr)
             return self._with_root(self.lin_rel(found), ends)
         operator, weight = weighted_operator(ends, self.aggr)
         if not ends.paired:  # powers 0 and 1 of the operator, in one pass

@@ -52,12 +52,6 @@ class Call:
         held = self.graph.edge_attr if name == "edge_attr" else self.weight
         return self.graph.edge_weight if held is None and name == "edge_weight" else held
 
-    def mean_weights(self, dtype: torch.dtype) -> Tensor:
-        """The weights of the edges with which a sum at the receivers is their mean."""
-        structure = self.structure
-        key = "mean weights", structure.num_sources, structure.num_targets, dtype, structure is self.graph.structure
-        return self.graph.plan.keep(key, lambda: structure.in_degree.double().reciprocal()[structure.target].to(dtype))
-
 
 def arguments_of(hook: Callable[..., Any], skipped: int) -> Arguments:
     """The arguments that a method names after its first `skipped`, and which of them have no default."""
@@ -129,7 +123,10 @@ def _edges(name: str, given: GraphLike, counts: list[int | None]) -> tuple[Graph
     if sources is None or targets is None or sources == targets:
         graph, weight = as_graph(given, name, sources, None)
         if sources not in (None, graph.num_nodes):
-            raise ValueError(f"{name}: a signal of {sources} nodes does not fit {graph!r}")
+            raise ValueError(
+                f"{name}: a signal of {sources} nodes does not fit {graph!r}: it has a row a node; pass the "
+                "graph that the signal lives on"
+            )
         return graph, graph.structure, weight
     between, weight = as_pair(given, name, (sources, targets), None)
     return between.graph, between.structure, weight

@@ -25,7 +25,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import check_reduction, edgewise, of_neighbour
+from gconv.functional.edgewise import SUMS, check_reduction, edgewise, of_neighbour
 from gconv.functional.propagate import propagate
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Size
@@ -189,14 +189,14 @@ class MessagePassing(GraphLayer):
     def _summed(self, call: Call) -> Tensor | None:
         """The sum of rows without messages; None where it is no weighted sum of float rows."""
         x = call.ends.get("x", (None, None))[0]
-        if x is None or not x.is_floating_point() or self.aggr not in ("sum", "add", "mean"):
+        if x is None or not x.is_floating_point() or self.aggr not in SUMS:
             return None
         weight = None
         if "edge_weight" in call.given:
             weight = call.given["edge_weight"] if call.given["edge_weight"] is not None else call.own("edge_weight")
             weight = None if weight is None else weight.reshape(-1).to(x.dtype)
         if self.aggr == "mean":
-            mean = call.mean_weights(x.dtype)
+            mean = call.graph.plan.mean_weights(x.dtype, call.structure)
             weight = mean if weight is None else weight * mean
         signals, shape = joined_signals(x, self.node_dim)
         return parted_signals(propagate(signals, call.structure, weight), shape, self.node_dim)
@@ -222,7 +222,7 @@ def _reduce(messages: Tensor, structure: Structure, aggr: str) -> Tensor:
     """`(S, E, C)` to `(S, N_t, C)`."""
     if messages.shape[1] != structure.num_edges:
         raise ValueError(f"there are {structure.num_edges} edges, but {messages.shape[1]} messages")
-    if aggr in ("sum", "add", "mean"):
+    if aggr in SUMS:
         out = propagate(messages, structure.arrivals)
         return out / structure.in_degree.clamp(min=1)[:, None] if aggr == "mean" else out
     nothing = messages.new_zeros(len(messages), structure.num_targets, 0)

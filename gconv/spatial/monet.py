@@ -23,18 +23,16 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.domains.plan import Kinds
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edge_matrices import edge_messages
+from gconv.functional.edgewise import SUMS, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
-from gconv.functional.kernels import kernel_sum, kind_sum
-from gconv.functional.matrices import edge_messages
-from gconv.functional.offsets import by_offsets, lattice_offsets
-from gconv.functional.product import is_sparse, product
+from gconv.functional.kernels import kernel_sum
+from gconv.functional.offsets import collapsed, lattice_offsets
+from gconv.functional.product import dense, is_sparse, product
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.inherited import Inherited
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import SUMS
 from gconv.work import Work, summed
 
 _EPSILON = 1e-15
@@ -131,8 +129,7 @@ class GMMConv(GraphLayer):
         if is_sparse(near) and not self.separate_gaussians and not reduces:
             out = self._of_sparse(near, ends, pseudo)
         else:
-            near = near.to_dense() if is_sparse(near) else near
-            out = ends.drop(self._summed(ends.lift(near), ends, pseudo, own, form))
+            out = ends.drop(self._summed(ends.lift(dense(near)), ends, pseudo, own, form))
         out = out if self.root is None or ends.target is None else out + product(ends.target, self.root.weight)
         return out if self.bias is None else out + self.bias
 
@@ -153,7 +150,7 @@ class GMMConv(GraphLayer):
         what = f"{self.kernel_size} Gaussian kernels, {x.shape[-1]}→{self.out_channels}"
         chosen = pick(form, able, "collapsed" if fewer else "fused", why, graph.plan.choices, what)
         if chosen == "collapsed" and kinds is not None:
-            return self._collapsed(x, graph, kinds)
+            return collapsed(x, graph, kinds, self._filters, self.aggr == "mean")
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
         if self.separate_gaussians or self.aggr not in SUMS:
             numbers = self.mu[..., 0].numel() + x.shape[-1] * self.out_channels
@@ -191,16 +188,6 @@ class GMMConv(GraphLayer):
         if self.separate_gaussians:
             return (gaussians * self._matrices().permute(1, 2, 0)).sum(-1)
         return torch.tensordot(gaussians, self._matrices(), dims=1)
-
-    def _collapsed(self, x: Tensor, graph: Graph, kinds: Kinds) -> Tensor:
-        """Gaussians at the different pseudo-coordinates alone, and one matrix for each."""
-        offsets = lattice_offsets(graph, x.dtype)
-        if offsets is not None:
-            out = by_offsets(x, graph, self._filters(offsets))
-            return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
-        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._filters(kinds.values.to(x.dtype))
-        return kind_sum(x, kinds.forth, kinds.back, mean, matrices, choices=graph.plan.choices)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, dim={self.dim}, kernel_size={self.kernel_size}"

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.domains.plan import Kinds
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edge_matrices import edge_messages
+from gconv.functional.edgewise import SUMS, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
-from gconv.functional.kernels import kernel_sum, kind_sum
-from gconv.functional.matrices import edge_messages
-from gconv.functional.offsets import by_offsets, lattice_offsets
+from gconv.functional.kernels import kernel_sum
+from gconv.functional.offsets import collapsed
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rowwise import is_a_function, modules_of, split_last
 from gconv.inherited import Inherited
@@ -134,7 +133,7 @@ class NNConv(GraphLayer):
 
     def _summed(self, ends: Ends, features: Tensor, own: bool, form: str | None) -> Tensor:
         x, graph, structure = ends.lift(ends.source), ends.graph, ends.structure
-        reduces = self.aggr not in ("add", "sum", "mean")
+        reduces = self.aggr not in SUMS
         few = own and not ends.paired and not reduces and is_a_function(self.nn)
         kinds = graph.plan.edge_kinds() if few else None
         able = ("fused", *sum_forms(x.device)) + ("collapsed",) * (kinds is not None)
@@ -142,7 +141,7 @@ class NNConv(GraphLayer):
         what = f"edge-conditioned convolution, {x.shape[-1]}→{self.out_channels}"
         chosen = pick(form, able, able[-1] if kinds is not None else "fused", why, graph.plan.choices, what)
         if chosen == "collapsed" and kinds is not None:
-            return self._collapsed(x, graph, kinds)
+            return collapsed(x, graph, kinds, self._of_features, self.aggr == "mean")
         mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
         body, last = split_last(modules_of(self.nn))
         if last is None or reduces or last.out_features != x.shape[-1] * self.out_channels:
@@ -161,15 +160,9 @@ class NNConv(GraphLayer):
         steps = None if chosen == "collapsed" else chosen
         return kernel_sum(x, structure, weight, matrices, form=steps, choices=graph.plan.choices)
 
-    def _collapsed(self, x: Tensor, graph: Graph, kinds: Kinds) -> Tensor:
-        """h at the different features alone, and one matrix for each."""
-        offsets = lattice_offsets(graph, x.dtype)
-        if offsets is not None:
-            out = by_offsets(x, graph, self._matrices(self.nn(offsets.clone())))
-            return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
-        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._matrices(self.nn(kinds.values.to(x.dtype, copy=True)))
-        return kind_sum(x, kinds.forth, kinds.back, mean, matrices, choices=graph.plan.choices)
+    def _of_features(self, features: Tensor) -> Tensor:
+        """h's matrices of features that are kept: h may work in place."""
+        return self._matrices(self.nn(features.clone()))
 
     def _matrices(self, flat: Tensor) -> Tensor:
         width = self.in_channels[0] if isinstance(self.in_channels, tuple | list) else self.in_channels

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gconv.domains.frames import to_polar
 from gconv.domains.graph import Graph
-from gconv.functional.fixed import check_polar, kernel_weights
 from gconv.functional.kernels import kernel_sum
+from gconv.functional.polar_kernels import check_polar, kernel_weights
 from gconv.layer import GraphLayer, GraphLike
 from gconv.work import Work
 from grid_cnn.conv import check_channels

@@ -22,6 +22,7 @@ from typing import Unpack, cast
 import torch
 from torch import Tensor, nn
 
+from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.relations import Relations
 from gconv.domains.structure import Structure
@@ -54,8 +55,8 @@ class RGCNConv(GraphLayer):
         kwargs: PyG's further arguments, `gconv.inherited.Inherited`.
 
     Raises:
-        ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing or out
-        of range, or a signal that does not fit.
+        ValueError: for bases and blocks at once, blocks that do not divide the channels, types that are missing,
+        out of range or unlike in the graphs of a batch, or a signal that does not fit.
 
     >>> layer = RGCNConv(16, 32, num_relations=2)
     >>> layer(torch.zeros(4, 16), torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.tensor([0, 1, 1])).shape
@@ -110,12 +111,8 @@ class RGCNConv(GraphLayer):
 
     def reset_parameters(self) -> None:
         """Draw all matrices by Glorot's rule, each by its own two sides; b starts at zero."""
-        for tensor in (self.weight, self.comp, self.root):
-            if tensor is not None:
-                bound = (6 / (tensor.shape[-2] + tensor.shape[-1])) ** 0.5
-                nn.init.uniform_(tensor, -bound, bound)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        lazy.draw(lazy.glorot, self.weight, self.comp, self.root)
+        lazy.draw(nn.init.zeros_, self.bias)
 
     def forward(
         self,
@@ -131,7 +128,7 @@ class RGCNConv(GraphLayer):
             x: a signal, places of ones `(N,)`, or None; or a pair of such, of sources and of targets.
             edge_type: `(E,)`, whole numbers from 0 to R - 1; None for `edge_type` of a PyG `Data`, or the graph's own
                 `edge_attr`: a single column of whole numbers holds the types themselves; of other attributes each
-                different one is a type, in ascending order.
+                different one is a type, in ascending order (in a batch, if all of its graphs have the same ones).
             form: 'collapsed', 'fused' (bases), 'gather', 'portable', or None for the engine's choice.
         """
         (source, near), (target, own) = self._sides(x)
@@ -194,13 +191,14 @@ class RGCNConv(GraphLayer):
             if edge_type.shape != (graph.num_edges,) or edge_type.is_floating_point() or edge_type.is_complex():
                 raise ValueError(
                     f"{name}: edge_type has shape ({graph.num_edges},) here, a whole number an edge; got "
-                    f"{tuple(edge_type.shape)} of {edge_type.dtype}"
+                    f"{tuple(edge_type.shape)} of {edge_type.dtype}; pass one for each edge, in the order of "
+                    "edge_index, as torch.int64"
                 )
             graph = with_tensor(graph, "edge_attr", edge_type)
         if graph.edge_attr is None:
             raise ValueError(self._without_types())
         attributes = graph.edge_attr
-        relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(attributes)))
+        relations = graph.plan.keep("relations", lambda: Relations.of(ends.structure, _types(name, graph, attributes)))
         low, high = relations.range
         if low < 0 or high >= self.num_relations:
             raise ValueError(
@@ -223,10 +221,23 @@ class RGCNConv(GraphLayer):
         return f"{self.in_channels}, {self.out_channels}, num_relations={self.num_relations}"
 
 
-def _types(attributes: Tensor) -> Tensor:
-    """The types that edge attributes mean."""
+def _types(layer: str, graph: Graph, attributes: Tensor) -> Tensor:
+    """The types that edge attributes mean.
+
+    Raises:
+        ValueError: for several graphs whose different attributes would have other numbers in each of them.
+    """
     columns = attributes.detach() if attributes.dim() == 2 else attributes.detach()[:, None]
     whole = not columns.is_floating_point() or bool((columns == columns.round()).all())
     if columns.shape[1] == 1 and whole:
         return columns[:, 0].long()
-    return columns.unique(dim=0, return_inverse=True)[1]
+    different, types = columns.unique(dim=0, return_inverse=True)
+    if graph.parts is not None:
+        owners = graph.parts.batch[graph.edge_index[1]].long()
+        held = (owners * len(different) + types).unique().numel()
+        if held != len(different) * owners.unique().numel():
+            raise ValueError(
+                f"{layer}: the graphs of {graph!r} have different edge_attr, {len(different)} in all, so that the "
+                "numbers of their types would depend on the batch; pass edge_type (E,), a whole number an edge"
+            )
+    return types

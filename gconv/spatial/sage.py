@@ -27,18 +27,17 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.functional.edgewise import REDUCTIONS
+from gconv.functional.edgewise import ADDITIONS, REDUCTIONS, SUMS
 from gconv.functional.polynomial import polynomial
-from gconv.functional.product import is_sparse, product
+from gconv.functional.product import dense, product
 from gconv.functional.propagate import propagate
 from gconv.functional.sequences import lstm_sum
 from gconv.inherited import Inherited, Median
 from gconv.layer import GraphLayer, GraphLike
 from gconv.pairs import Ends, Signals, Size
-from gconv.spatial.neighbors import reduction
+from gconv.spatial.reductions import reduction
 from gconv.work import Work, summed
 
-_SUMS = ("mean", "add", "sum")
 _AGGREGATIONS = (*REDUCTIONS, "lstm")
 
 
@@ -86,7 +85,7 @@ def _near(x: Tensor, ends: Ends, name: str, part: nn.Module) -> Tensor:
     """What an aggregator makes of the neighbours' signals."""
     if isinstance(part, LSTMAggregation):
         return ends.drop(lstm_sum(ends.lift(x), [*part.parameters()], ends.graph, ends.structure))
-    if name in ("add", "sum"):
+    if name in ADDITIONS:
         operator, weight = ends.sum()
         return propagate(x, operator, weight)
     return reduction(x, ends, name)
@@ -166,7 +165,7 @@ class SAGEConv(GraphLayer):
             size: (number of sources, number of targets); needed where x_target is None.
         """
         ends = self.ends(x, edge_index, size=size)
-        out = self._sum(ends) if isinstance(self.aggr, str) and self.aggr in _SUMS else self._reduced(ends)
+        out = self._sum(ends) if isinstance(self.aggr, str) and self.aggr in SUMS else self._reduced(ends)
         return F.normalize(out, dim=-1) if self.normalize else out
 
     def _sum(self, ends: Ends) -> Tensor:
@@ -179,7 +178,7 @@ class SAGEConv(GraphLayer):
 
     def _reduced(self, ends: Ends) -> Tensor:
         x = self._projected(ends)
-        x = x.to_dense() if is_sparse(x) else x
+        x = dense(x)
         if isinstance(self.aggr_module, Aggregations):
             near = [_near(x, ends, name, part) for name, part in zip(self.aggr, self.aggr_module.aggrs, strict=True)]
             return self._with_root(self.lin_l(torch.cat(near, -1)), ends)
@@ -196,7 +195,7 @@ class SAGEConv(GraphLayer):
         nodes, edges, out = graph.num_nodes, graph.num_edges, self.out_channels
         names = self.aggr if isinstance(self.aggr, list) else [self.aggr]
         products = nodes * channels * ((len(names) + self.root_weight) * out + self.project * channels)
-        if names[0] in _SUMS and len(names) == 1:
+        if names[0] in SUMS and len(names) == 1:
             return Work(edges * min(channels, out) + products, edges, 1)
         cells = edges * 8 * channels * channels * names.count("lstm")
         return Work(summed(edges, channels, [name for name in names if name != "lstm"]) + cells + products, edges, 1)

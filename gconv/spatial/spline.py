@@ -23,14 +23,13 @@ from torch import Tensor, nn
 
 from gconv import lazy
 from gconv.domains.graph import Graph
-from gconv.domains.plan import Kinds
 from gconv.domains.structure import Structure
-from gconv.functional.assignments import Assignment, assigned_sum, unsorted_sum
-from gconv.functional.edgewise import Reduction, edgewise, of_neighbour
+from gconv.functional.edge_matrices import edge_messages
+from gconv.functional.edgewise import EXTREMES, Reduction, edgewise, of_neighbour
 from gconv.functional.forms import pick
-from gconv.functional.kernels import kernel_sum, kind_sum
-from gconv.functional.matrices import edge_messages
-from gconv.functional.offsets import by_offsets, lattice_offsets
+from gconv.functional.kernel_entries import Assignment, assigned_sum, unsorted_sum
+from gconv.functional.kernels import kernel_sum
+from gconv.functional.offsets import collapsed, lattice_offsets
 from gconv.functional.propagate import sum_forms
 from gconv.functional.splines import DEGREES, check_pseudo, dense_basis, spline_basis
 from gconv.inherited import Inherited
@@ -191,7 +190,7 @@ class SplineConv(GraphLayer):
 
     def _summed(self, x: Tensor, ends: Ends, graph: Graph, attributes: Tensor, own: bool, form: str | None) -> Tensor:
         """The sum over the neighbours; `own`: the attributes are the graph's, and what is made of them is kept."""
-        if self.aggr in ("max", "min"):
+        if self.aggr in EXTREMES:
             return self._extreme(x, ends.structure, attributes)
         kinds = graph.plan.edge_kinds() if own and not ends.paired else None
         fewer = kinds is not None and (len(kinds) <= self.K or lattice_offsets(graph, x.dtype) is not None)
@@ -200,7 +199,7 @@ class SplineConv(GraphLayer):
         what, choices = f"{self.K} basis functions, {x.shape[-1]}→{self.out_channels}", graph.plan.choices
         chosen = pick(form, able, "collapsed" if fewer else "fused", why, choices, what)
         if chosen == "collapsed" and kinds is not None:
-            return self._collapsed(x, graph, kinds)
+            return collapsed(x, graph, kinds, self._filters, self.aggr == "mean")
         if own:
             key = "spline basis", self._sizes, self._opens, self.degree, self.max_value, self.aggr == "mean", x.dtype
             assignment = graph.plan.keep(key, lambda: self._assignment(graph, ends.structure, x.dtype))
@@ -223,16 +222,6 @@ class SplineConv(GraphLayer):
     def _filters(self, attributes: Tensor) -> Tensor:
         """Σ_p B_p(u) Θ_p: the matrix of edges with these features, `(E, C_in, C_out)`."""
         return torch.tensordot(dense_basis(*self.basis(attributes), self.K), self.weight, dims=1)
-
-    def _collapsed(self, x: Tensor, graph: Graph, kinds: Kinds) -> Tensor:
-        """Basis functions at the different pseudo-coordinates alone, and one matrix for each."""
-        offsets = lattice_offsets(graph, x.dtype)
-        if offsets is not None:
-            out = by_offsets(x, graph, self._filters(offsets))
-            return out * graph.plan.inverse_in_degree(x.dtype)[:, None] if self.aggr == "mean" else out
-        mean = graph.plan.mean_weights(x.dtype) if self.aggr == "mean" else None
-        matrices = self._filters(kinds.values.to(x.dtype))
-        return kind_sum(x, kinds.forth, kinds.back, mean, matrices, choices=graph.plan.choices)
 
     def _extreme(self, x: Tensor, structure: Structure, attributes: Tensor) -> Tensor:
         """The largest or smallest of the edges' terms, channel by channel."""

@@ -24,9 +24,9 @@ from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator
 from gconv.domains.structure import Structure
+from gconv.functional.polynomial_terms import terms
 from gconv.functional.product import is_sparse, product
 from gconv.functional.propagate import propagate
-from gconv.functional.terms import terms
 from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.normalized import AVERAGES, normalized_adjacency

@@ -14,7 +14,6 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, gcn_weights
 from gconv.domains.structure import Structure
-from gconv.functional.product import is_sparse
 
 # How the layers on S put messages together: the sum, and what PyG's `aggr="mean"` makes of it.
 AVERAGES = ("add", "sum", "mean")
@@ -77,8 +76,3 @@ def check_share(layer: str, name: str, share: object) -> None:
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ValueError(f"{layer}: {name} is a number from 0 to 1; got {share!r}")
-
-
-def dense(x: Tensor) -> Tensor:
-    """The signal as a dense tensor."""
-    return x.to_dense() if is_sparse(x) else x

@@ -19,11 +19,12 @@ from torch import Tensor
 from gconv import lazy
 from gconv.domains.graph import Graph
 from gconv.functional.polynomial import polynomial
+from gconv.functional.product import dense
 from gconv.functional.series import series
 from gconv.inherited import Aggregated
 from gconv.layer import GraphLayer, GraphLike
 from gconv.spectral.kept import Kept
-from gconv.spectral.normalized import AVERAGES, check_steps, dense, normalized_adjacency
+from gconv.spectral.normalized import AVERAGES, check_steps, normalized_adjacency
 from gconv.work import Work, num_entries
 
 

@@ -101,7 +101,7 @@ class SpectralConv(GraphLayer):
         eigenvalues = graph.plan.fourier(self.normalization).eigenvalues
         if self.smooth:
             frequencies = torch.arange(graph.num_nodes, device=graph.device)
-            return spline_basis(eigenvalues, self.K, largest_of(eigenvalues, frequencies, graph.parts))
+            return frequency_splines(eigenvalues, self.K, largest_of(eigenvalues, frequencies, graph.parts))
         if graph.num_graphs > 1:
             raise ValueError(f"free multipliers belong to one graph's basis, got {graph!r}; take smooth=True")
         if graph.num_nodes < self.K:
@@ -125,13 +125,13 @@ class SpectralConv(GraphLayer):
         return f"{self.in_channels}, {self.out_channels}, K={self.K}{kind}, normalization={self.normalization!r}"
 
 
-def spline_basis(eigenvalues: Tensor, count: int, lambda_max: Tensor) -> Tensor:
+def frequency_splines(eigenvalues: Tensor, count: int, lambda_max: Tensor) -> Tensor:
     """`count` B-splines on equal knots over [0, λmax], cubic where there are enough, at each eigenvalue: `(N, count)`.
 
     Rows sum to one. λmax is a number, or one an eigenvalue.
 
     >>> eigenvalues = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
-    >>> spline_basis(eigenvalues, 4, eigenvalues.max()).sum(1)
+    >>> frequency_splines(eigenvalues, 4, eigenvalues.max()).sum(1)
     tensor([1., 1., 1.], dtype=torch.float64)
     """
     import numpy as np

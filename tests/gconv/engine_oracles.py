@@ -11,8 +11,8 @@ from torch.func import functional_call
 import gconv
 from gconv import Graph, grid_graph
 from gconv.domains.structure import Structure
-from gconv.functional.assignment import soft_assignment
 from gconv.functional.attention import attention
+from gconv.functional.feast import soft_assignment
 from gconv.functional.kernels import kernel_sum, kind_sum
 from gconv.functional.polynomial import polynomial
 

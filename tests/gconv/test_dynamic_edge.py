@@ -8,7 +8,7 @@ from torch_geometric.data import Batch, Data
 
 import gconv
 from gconv import Graph, batch_graphs, grid_graph
-from gconv.functional.neighbours import nearest
+from gconv.functional.knn import nearest
 
 REDUCE = {
     "max": lambda m: m.max(0).values,
@@ -111,7 +111,7 @@ def test_distances_far_from_the_origin_and_in_blocks(monkeypatch):
     places, there = nearest(points, points, 5)
     assert there is None
     assert (places.sort(-1).values == exact).float().mean() > 0.999
-    monkeypatch.setattr("gconv.functional.neighbours._BLOCK_NUMBERS", 700)
+    monkeypatch.setattr("gconv.functional.knn._BLOCK_NUMBERS", 700)
     assert torch.equal(nearest(points, points, 5)[0].sort(-1).values, places.sort(-1).values)
 
 

@@ -213,9 +213,32 @@ def test_bad_calls_are_named():
         ("reads the targets' signal too", lambda: gconv.TransformerConv(5, 7)((x, None), edge_index)),
         ("reads the targets' signal too", lambda: gconv.ResGatedGraphConv(5, 7)((x, None), edge_index)),
         ("of which x_source may be None", lambda: gconv.RGCNConv(5, 7, 4)((x, None), edge_index, types)),
+        ("needs edge_attr.*or keep them with the graph", lambda: attentive(x, edge_index)),
+        (r"expects 9 channels, got 5: .* make the layer for 5", lambda: gconv.RGCNConv(9, 7, 4)(x, edge_index, types)),
+        (rf"expects {nodes} channels.*transpose", lambda: gconv.GCNConv(nodes, 7)(x, edge_index)),
+        (r"of 3 nodes.* it has a row a node; pass the graph", lambda: gconv.GCNConv(5, 7)(x[:3], grid_graph((4, 4)))),
+        (r"gconv\.bridge\.to_nodes", lambda: gconv.GCNConv(5, 7)(torch.zeros(2, 5, 4, 4), grid_graph((4, 4)))),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_types_of_a_batch_are_those_of_its_graphs():
+    """Different attributes are numbered: over a batch as in its graphs, or not at all."""
+    layer = gconv.RGCNConv(3, 4, 8).double()
+    grids = [grid_graph((3, 3)), grid_graph((4, 5))]
+    x = torch.randn(29, 3).double()
+    alone = torch.cat([layer(part, graph) for part, graph in zip(x.split([9, 20]), grids, strict=True)])
+    assert_equal(layer(x, gconv.batch_graphs(grids)), alone)
+    offsets, pos = torch.tensor([[0.0, 1.0], [0.5, 0.0]]), torch.zeros(3, 2)
+    line = gconv.Graph(torch.tensor([[0, 1], [1, 2]]), edge_attr=offsets, pos=pos)
+    unlike = gconv.batch_graphs([grids[0], line])
+    with pytest.raises(ValueError, match=r"RGCNConv: the graphs of .* different edge_attr, 9 in all.*pass edge_type"):
+        layer(x[:12], unlike)
+    layer(x[:12], unlike, torch.zeros(unlike.num_edges).long())
+    whole = [graph.having(edge_attr=torch.full((graph.num_edges,), kind)) for kind, graph in enumerate(grids)]
+    alone = torch.cat([layer(part, graph) for part, graph in zip(x.split([9, 20]), whole, strict=True)])
+    assert_equal(layer(x, gconv.batch_graphs(whole)), alone)
 
 
 def test_steps_of_the_gated_cell_are_torchs():

@@ -9,7 +9,8 @@ from torch import nn
 import gconv
 from gconv import Graph
 from gconv.domains import structure
-from gconv.functional import dynamic, edgewise, extremes, fused, kernels, matrices, softmax
+from gconv.functional import edge_matrices, edge_tables, edgewise, extremes, fused, kernels
+from gconv.functional.attention import dynamic, softmax
 from gconv.functional.extremes import extreme
 
 # The constants of every blocking path, and values with which small inputs take it.
@@ -21,8 +22,8 @@ SMALL = {
     "one row of kernels": [(kernels, "_BLOCK_NUMBERS", 1)],
     "some rows of kernels": [(kernels, "_BLOCK_NUMBERS", 30)],
     "two signals of kernels": [(kernels, "_BLOCK_NUMBERS", 2 * 9 * 12)],
-    "one signal of attention": [(softmax, "_BLOCK_NUMBERS", 1)],
-    "two signals of attention": [(softmax, "_BLOCK_NUMBERS", 2 * 30 * 3)],
+    "one signal of attention": [(edge_tables, "_BLOCK_NUMBERS", 1)],
+    "two signals of attention": [(edge_tables, "_BLOCK_NUMBERS", 2 * 30 * 3)],
     "heads one by one": [(softmax, "_LONG", 1)],
     "always a maximum off": [(softmax, "_SAFE", -1.0)],
     "one edge of dynamic scores": [(dynamic, "_CHUNK_NUMBERS", 1)],
@@ -31,7 +32,7 @@ SMALL = {
     "one row of a network": [(structure, "_PIECE_ENTRIES", 1)],
     "index for one signal": [(structure, "_BLOCK_ENTRIES", 1)],
     "index for two signals": [(structure, "_BLOCK_ENTRIES", 60)],
-    "matrices one by one": [(matrices, "_CHUNK_NUMBERS", 1)],
+    "matrices one by one": [(edge_matrices, "_CHUNK_NUMBERS", 1)],
 }
 SIGNALS, CHANNELS = 5, 3
 
@@ -108,7 +109,7 @@ def test_blocks_of_matrices(monkeypatch):
         return y, *torch.autograd.grad(y.square().sum(), given)
 
     whole = run()
-    monkeypatch.setattr(matrices, "_CHUNK_NUMBERS", 150)
+    monkeypatch.setattr(edge_matrices, "_CHUNK_NUMBERS", 150)
     for actual, wanted in zip(run(), whole, strict=True):
         assert_close(actual, wanted)
 

@@ -1,12 +1,14 @@
 """One recipe, two domains: LeNet-5 on a grid and on its graph, bound, compiled, exported, carried over, repeated."""
 
 import copy
+import inspect
 
 import pytest
 import torch
 from torch import nn
 
 from gconv import ChebConv, GCNConv, GraphOps, bridge, data, grid_graph
+from gconv.families import FAMILIES
 from gconv.training import variants
 from gconv.training.fit import batches, fit
 from grid_cnn import GridOps, Sequential, models
@@ -146,6 +148,31 @@ def test_unknown_families_and_terms():
         GraphOps("cheb", K=0)
     with pytest.raises(ValueError, match="takes its terms from the kernel"):
         GraphOps("directional", K=9)
+
+
+def test_options_that_no_layer_takes_are_refused_at_once():
+    for given, message in (
+        (lambda: GraphOps("cheb", normalisation="sym"), "option 'normalisation': did you mean normalization"),
+        (
+            lambda: GraphOps("cheb", Q=3),
+            "GraphOps.'cheb'. got an unexpected option 'Q': it takes normalization, .* aggr",
+        ),
+        (lambda: GraphOps("sage", bias=False), "unexpected option 'bias': it takes aggr, normalize"),
+        (lambda: GraphOps("monet", dim=3), "unexpected option 'dim'"),
+        (lambda: GraphOps(lambda i, o, K, bias, hops=1: None, hop=2), "unexpected option 'hop': did you mean hops"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            given()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_option_reaches_the_layer(name):
+    """What is let in, the layer's constructor takes: no bare error later."""
+    defaults = {p.name: p.default for p in inspect.signature(FAMILIES[name].layer).parameters.values()}
+    inherited = {"flow": "source_to_target", "node_dim": -2, "decomposed_layers": 1, "aggr_kwargs": None}
+    for option in FAMILIES[name].options:
+        value = {**defaults, **inherited, "aggr": "add", "edge_dim": 2, "kernel_size": 3, "max_value": 1.0}[option]
+        GraphOps(name, **{option: value}).conv(3, 4, 3)
 
 
 def test_a_function_of_ones_own_as_family():

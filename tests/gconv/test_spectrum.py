@@ -19,7 +19,7 @@ from gconv.domains.mirror import MirrorBasis
 from gconv.domains.spectrum import CosineBasis, DenseBasis, TorusBasis, cosine_transform, inverse_cosine_transform
 from gconv.functional.chebyshev import chebyshev_filter
 from gconv.functional.polynomial import polynomial
-from gconv.functional.terms import terms
+from gconv.functional.polynomial_terms import terms
 
 SIZES = [(1,), (2,), (7,), (8,), (1, 4), (2, 2), (3, 3), (5, 6), (2, 2, 2), (3, 4, 5), (2, 1, 3)]
 AXES_ONLY = {1: 2, 2: 4, 3: 6}

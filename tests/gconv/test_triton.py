@@ -29,10 +29,10 @@ FAMILIES = (
     "sums",
     "heads",
     "kernels",
-    "attention",
-    "attention with edges",
-    "attention v2",
-    "attention v2 with edges",
+    "additive attention",
+    "additive attention with edges",
+    "dynamic attention",
+    "dynamic attention with edges",
 )
 needs_triton = pytest.mark.skipif(not gpu.available(), reason="Triton is not installed")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -109,13 +109,13 @@ def test_no_device_runs_them_before_they_are_measured_there():
 def test_every_kernel_compiles_for_a_gpu():
     cases = found("compile", "")
     assert set(cases) == {
-        "attention._forward",
-        "attention_gradient._columns",
-        "attention_gradient._rows",
-        "attention_v2._forward",
-        "attention_v2_edge._edges",
-        "attention_v2_gradient._columns",
-        "attention_v2_gradient._rows",
+        "additive._forward",
+        "additive_gradient._columns",
+        "additive_gradient._rows",
+        "dynamic._forward",
+        "dynamic_edge._edges",
+        "dynamic_gradient._columns",
+        "dynamic_gradient._rows",
         "dot._dot",
         "gather._gather",
         "kernels._gather",
@@ -189,13 +189,13 @@ INDEX, OFFSETS = torch.tensor([0, 1, 1]), torch.tensor([0, 2, 3])
         (lambda: gpu.kernels_gather(torch.ones(1, 2, 3), torch.ones(3), INDEX, OFFSETS), r"weight \(E, K\)"),
         (lambda: gpu.kernels_sum(torch.ones(1, 2, 3), torch.ones(3, 2), INDEX, OFFSETS), r"\(S, n, K, c\)"),
         (
-            lambda: gpu.attention_forward(
+            lambda: gpu.additive_forward(
                 torch.ones(1, 2, 4, 3), torch.ones(1, 2, 4), torch.ones(1, 3, 4), None, INDEX, OFFSETS, 0.2
             ),
             r"score_target has shape \(1, 2, 4\) here, got \(1, 3, 4\)",
         ),
         (
-            lambda: gpu.attention_v2_forward(
+            lambda: gpu.dynamic_forward(
                 torch.ones(1, 2, 4, 3), torch.ones(1, 2, 4, 3), None, torch.ones(1, 4, 3), INDEX, OFFSETS, 0.2
             ),
             r"att has shape \(4, 3\) here, got \(1, 4, 3\)",

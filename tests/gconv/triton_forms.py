@@ -21,9 +21,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from gconv import GATConv, GATv2Conv, GCNConv, Graph, force_form, propagate
 from gconv.domains.structure import Structure
 from gconv.functional import rows
-from gconv.functional.attention import attention, dynamic_attention
-from gconv.functional.explicit import additive_scores, dynamic_scores, row_softmax
-from gconv.functional.gpu import operators
+from gconv.functional.attention import attention, dynamic_attention, triton
+from gconv.functional.attention.steps import additive_scores, dynamic_scores, row_softmax
 
 # A loop, a pair twice over, and a node (the last) without edges into it.
 STRUCTURE = Structure(torch.tensor([0, 0, 2, 1, 1, 3]), torch.tensor([0, 1, 1, 1, 2, 2]), 4, 4)
@@ -123,7 +122,7 @@ def additive() -> None:
         differentiated(run, exact, given)
         edge = given[3] if len(given) == 4 else None
         assert "triton_additive" in str(run(*given).grad_fn)  # the kernel, not its steps
-        torch.library.opcheck(operators._additive.registered, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
+        torch.library.opcheck(triton._additive.registered, (x, a, b, edge, SLOPE, *STRUCTURE.entries))
 
 
 def dynamic() -> None:
@@ -142,7 +141,7 @@ def dynamic() -> None:
         differentiated(run, exact, given)
         edge = given[2] if len(given) == 3 else None
         assert "triton_dynamic" in str(run(*given).grad_fn)  # the kernel, not its steps
-        torch.library.opcheck(operators._dynamic.registered, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
+        torch.library.opcheck(triton._dynamic.registered, (x, z, edge, a, SLOPE, *STRUCTURE.entries))
 
 
 def nothing() -> None:

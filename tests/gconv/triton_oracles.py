@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ def kernels(p: Problem) -> Pairs:
     yield "kernels_dot", gpu.kernels_dot(x, grad, index, offsets), want_weight
 
 
-def attention(p: Problem, edges: bool) -> Pairs:
+def additive(p: Problem, edges: bool) -> Pairs:
     """GAT, and its gradients as autograd has them."""
     signals, columns, rows, entries, count, channels, _ = p.sizes
     x, source = p.random(signals, columns, count, channels), p.random(signals, columns, count, seed=1)
@@ -158,17 +159,17 @@ def attention(p: Problem, edges: bool) -> Pairs:
     want, want_norm = attended(p, torch.nn.functional.leaky_relu(score, SLOPE), leaves[0])
     wanted = torch.autograd.grad(want, leaves, grad.double())
     index, offsets, *back = p.rows.values()
-    out, norm = gpu.attention_forward(x, source, target, edge, index, offsets, SLOPE)
-    found = gpu.attention_backward(grad, out, norm, x, source, target, edge, index, offsets, *back, SLOPE)
-    yield "attention_forward, y", out, want
-    yield "attention_forward, logsumexp", norm, want_norm
+    out, norm = gpu.additive_forward(x, source, target, edge, index, offsets, SLOPE)
+    found = gpu.additive_backward(grad, out, norm, x, source, target, edge, index, offsets, *back, SLOPE)
+    yield "additive_forward, y", out, want
+    yield "additive_forward, logsumexp", norm, want_norm
     assert (found[3] is None) == (not edges)
     for name, got, expected in zip(("x", "score_source", "score_target", "edge_score"), found, wanted, strict=False):
         assert got is not None
-        yield f"attention_backward, {name}", got, expected
+        yield f"additive_backward, {name}", got, expected
 
 
-def attention_v2(p: Problem, edges: bool) -> Pairs:
+def dynamic(p: Problem, edges: bool) -> Pairs:
     """GATv2, and its gradients as autograd has them."""
     signals, columns, rows, entries, count, channels, _ = p.sizes
     source, target = p.random(signals, columns, count, channels), p.random(signals, rows, count, channels, seed=1)
@@ -181,27 +182,27 @@ def attention_v2(p: Problem, edges: bool) -> Pairs:
     want, want_norm = attended(p, score, leaves[0])
     wanted = torch.autograd.grad(want, leaves, grad.double())
     index, offsets, *back = p.rows.values()
-    out, norm = gpu.attention_v2_forward(source, target, edge, att, index, offsets, SLOPE)
-    by_source, by_target, by_edge, by_att = gpu.attention_v2_backward(
+    out, norm = gpu.dynamic_forward(source, target, edge, att, index, offsets, SLOPE)
+    by_source, by_target, by_edge, by_att = gpu.dynamic_backward(
         grad, out, norm, source, target, edge, att, index, offsets, *back, SLOPE
     )
     assert (by_edge is None) == (not edges)
-    yield "attention_v2_forward, y", out, want
-    yield "attention_v2_forward, logsumexp", norm, want_norm
+    yield "dynamic_forward, y", out, want
+    yield "dynamic_forward, logsumexp", norm, want_norm
     found = (by_source, by_target, by_att, by_edge)
     for name, got, expected in zip(("x_source", "x_target", "att", "edge_feature"), found, wanted, strict=False):
         assert got is not None
-        yield f"attention_v2_backward, {name}", got, expected
+        yield f"dynamic_backward, {name}", got, expected
 
 
 FAMILIES: dict[str, Callable[[Problem], Pairs]] = {
     "sums": sums,
     "heads": heads,
     "kernels": kernels,
-    "attention": lambda p: attention(p, False),
-    "attention with edges": lambda p: attention(p, True),
-    "attention v2": lambda p: attention_v2(p, False),
-    "attention v2 with edges": lambda p: attention_v2(p, True),
+    "additive attention": lambda p: additive(p, False),
+    "additive attention with edges": lambda p: additive(p, True),
+    "dynamic attention": lambda p: dynamic(p, False),
+    "dynamic attention with edges": lambda p: dynamic(p, True),
 }
 
 # What a shape is there for shows in one dtype; all of them show once.
@@ -267,7 +268,7 @@ def compiled() -> dict[str, dict[str, float | str]]:
             except Exception:
                 case[key] = traceback.format_exc()
 
-    for name in gpu.MODULES:
+    for _, name, _ in pkgutil.iter_modules(gpu.__path__):
         module = importlib.import_module(f"gconv.functional.gpu.{name}")
         module.__dict__["launch"] = instead
     for family in FAMILIES.values():

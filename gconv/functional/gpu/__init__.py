@@ -1,16 +1,16 @@
 """Triton kernels for the three sums over neighbours: weighted sum, heads and attention, kernels; and their gradients.
 
-Pure functions of tensors on a GPU, without autograd: the engine 'triton' of `rows` and the operators of `operators`
-bring the derivatives together. All take the graph as rows: entry q of row t (`offsets[t] <= q < offsets[t + 1]`) reads
-column `index[q]`, and weights are in the order of these entries. Inputs in float32, bfloat16, float16 or float64; sums
-run in float32 (float64 for float64). No atomic additions: bit-equal from run to run. Triton loads with the first
-function that is named.
+Pure functions of tensors on a GPU, without autograd: the engine 'triton' of `rows` and the operators of
+`attention.triton` bring the derivatives together. All take the graph as rows: entry q of row t (`offsets[t] <= q <
+offsets[t + 1]`) reads column `index[q]`, and weights are in the order of these entries. Inputs in float32, bfloat16,
+float16 or float64; sums run in float32 (float64 for float64). No atomic additions: bit-equal from run to run. Triton
+loads with the first function that is named.
 
     row_gather, edge_dot, edge_dot_total                   y[t] = Σ w[q] x[index[q]]
     heads_gather, heads_dot, heads_dot_total               a weight for each entry and head
     kernels_gather, kernels_sum, kernels_dot               a weight for each entry and kernel
-    attention_forward, attention_backward                  GAT
-    attention_v2_forward, attention_v2_backward            GATv2
+    additive_forward, additive_backward                    attention with GAT's scores
+    dynamic_forward, dynamic_backward                      attention with GATv2's
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from gconv.functional.gpu.attention import attention_forward
-    from gconv.functional.gpu.attention_gradient import attention_backward
-    from gconv.functional.gpu.attention_v2 import attention_v2_forward
-    from gconv.functional.gpu.attention_v2_gradient import attention_v2_backward
+    from gconv.functional.gpu.additive import additive_forward
+    from gconv.functional.gpu.additive_gradient import additive_backward
     from gconv.functional.gpu.dot import edge_dot, edge_dot_total, heads_dot, heads_dot_total, kernels_dot
+    from gconv.functional.gpu.dynamic import dynamic_forward
+    from gconv.functional.gpu.dynamic_gradient import dynamic_backward
     from gconv.functional.gpu.gather import heads_gather, row_gather
     from gconv.functional.gpu.kernels import kernels_gather, kernels_sum
 
 _HOMES = {
-    "attention_backward": "attention_gradient",
-    "attention_forward": "attention",
-    "attention_v2_backward": "attention_v2_gradient",
-    "attention_v2_forward": "attention_v2",
+    "additive_backward": "additive_gradient",
+    "additive_forward": "additive",
+    "dynamic_backward": "dynamic_gradient",
+    "dynamic_forward": "dynamic",
     "edge_dot": "dot",
     "edge_dot_total": "dot",
     "heads_dot": "dot",
@@ -47,28 +47,16 @@ _HOMES = {
     "row_gather": "gather",
 }
 
-# Every module that has kernels.
-MODULES = (
-    "attention",
-    "attention_gradient",
-    "attention_v2",
-    "attention_v2_edge",
-    "attention_v2_gradient",
-    "dot",
-    "gather",
-    "kernels",
-)
-
 # Looked at once, so that a compiler that traces the choice of a form meets constants.
 _PRESENT = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 __all__ = [
-    "attention_backward",
-    "attention_forward",
-    "attention_v2_backward",
-    "attention_v2_forward",
+    "additive_backward",
+    "additive_forward",
     "available",
+    "dynamic_backward",
+    "dynamic_forward",
     "edge_dot",
     "edge_dot_total",
     "heads_dot",

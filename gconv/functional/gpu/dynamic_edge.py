@@ -2,7 +2,7 @@
 
     dedge[q, h] = Σ_s dscore[s, q, h] att[h] leaky_relu'(z[s, q, h])
 
-with dscore and z of `attention_v2_gradient`. Arguments: as they are called there. Shapes: `edge_feature` `(E, H, c)`,
+with dscore and z of `dynamic_gradient`. Arguments: as they are called there. Shapes: `edge_feature` `(E, H, c)`,
 and so the result. Cost: a forward pass; signals are added one after the other, in up to 16 groups, and the groups' sums
 in order.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 # (tl.constexpr is known to Triton alone)
 from torch import Tensor
 
-from gconv.functional.gpu.attention import leaky, share_of, steepness
+from gconv.functional.gpu.additive import leaky, share_of, steepness
 from gconv.functional.gpu.launch import Tile, accumulator, entries_of, groups, jit, launch, parts, place_of, tl
 
 

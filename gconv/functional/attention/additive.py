@@ -8,14 +8,17 @@ with α the softmax of s over the edges into a node. The backward pass works the
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import additive_scores, differentiable, row_softmax, weighted
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
+from gconv.functional.attention.softmax import Mixer, ends_by_heads, largest, softmax_sums, softmax_sums_backward
+from gconv.functional.attention.steps import additive_steps
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks
 
 
 def _sums(x: Tensor, matrix: Tensor, r: Tensor | None, edges: Edges, slope: float) -> tuple[Tensor, float]:
@@ -51,10 +54,10 @@ def _additive(
     if not x.numel() or not source.numel():
         return x.new_zeros(x.shape)
     exact = torch.promote_types(x.dtype, torch.float32)
-    out, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
+    out, matrix = x.new_empty(x.shape), ends_by_heads(a, b, exact)
     r = None if r is None else r.to(exact)
     mixer = Mixer(edges, x.shape[2])
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals = x[part].to(exact).contiguous()
         sums, bound = _sums(signals, matrix, r, edges, slope)
         softmax_sums(signals, F.leaky_relu_(sums, slope), mixer, bound, out[part])
@@ -87,11 +90,11 @@ def _additive_backward(
     dr = x.new_zeros(0 if r is None else r.shape, dtype=exact)
     if not x.numel() or not source.numel():
         return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr.to(x.dtype)
-    dx, matrix = x.new_empty(x.shape), torch.cat([by_heads(a), by_heads(b)], 1).to(exact)
+    dx, matrix = x.new_empty(x.shape), ends_by_heads(a, b, exact)
     turned, dmatrix = matrix.t().contiguous(), torch.zeros_like(matrix)
     in_place = slope >= 0  # else the sign of leaky's argument does not survive it
     r, mixer = None if r is None else r.to(exact), Mixer(edges, heads)
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals = x[part].to(exact).contiguous()
         count = signals.shape[0]
         sums, bound = _sums(signals, matrix, r, edges, slope)
@@ -126,10 +129,7 @@ def _gradients(ctx, grad: Tensor):
     x, a, b, r, *edges = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
         structure = Structure(edges[0].long(), edges[1].long(), x.shape[1], x.shape[1])
-
-        def steps(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None) -> Tensor:
-            return weighted(x, row_softmax(additive_scores(x, a, b, r, structure, ctx.slope), structure), structure)
-
+        steps = partial(additive_steps, structure=structure, slope=ctx.slope)
         gradients = differentiable(steps, (x, a, b, r), grad)
     else:
         *gradients, dr = _additive_backward(grad, x, a, b, r, ctx.slope, *edges)

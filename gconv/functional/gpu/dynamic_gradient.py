@@ -8,7 +8,7 @@
     dx_source[j]    = Σ_{q out of j} a[q] dy[t(q)] + dz[q]             one over the transposed rows
     dedge[q]        = Σ_s dz[q]                                        one over the rows, signal after signal
 
-Shapes: as `attention_v2` has them. Cost: three to four times the forward pass. Nothing of size (E, H, c) is written
+Shapes: as `dynamic` has them. Cost: three to four times the forward pass. Nothing of size (E, H, c) is written
 but the gradient of `edge_feature`, where there is one.
 """
 
@@ -19,9 +19,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gconv.functional.gpu.attention import leaky, share_of, steepness
-from gconv.functional.gpu.attention_v2 import check_attention_v2
-from gconv.functional.gpu.attention_v2_edge import edge_gradient
+from gconv.functional.gpu.additive import leaky, share_of, steepness
+from gconv.functional.gpu.dynamic import check_dynamic
+from gconv.functional.gpu.dynamic_edge import edge_gradient
 from gconv.functional.gpu.launch import (
     Tile,
     accumulator,
@@ -135,7 +135,7 @@ def _columns(
     tl.store(grad_source + whole, total.to(grad_source.dtype.element_ty), mask=full)
 
 
-def attention_v2_backward(
+def dynamic_backward(
     grad: Tensor,
     out: Tensor,
     logsumexp: Tensor,
@@ -153,14 +153,14 @@ def attention_v2_backward(
     """The gradients by x_source, x_target, edge_feature (None if that is) and att, each in its own dtype.
 
     Args:
-        grad: by `out`, `(S, T, H, c)`. out, logsumexp: what `attention_v2_forward` gave for the arguments that follow.
+        grad: by `out`, `(S, T, H, c)`. out, logsumexp: what `dynamic_forward` gave for the arguments that follow.
         index_back, offsets_back: the transposed rows: which of the T each entry reads, and where each of the n begins.
         entry_back: `(E,)`, which sorted entry each transposed entry is; read only where there are edge features.
 
     Raises:
         ValueError: for shapes that do not fit. ImportError: if Triton is missing.
     """
-    check_attention_v2(x_source, x_target, edge_feature, att, index, offsets)
+    check_dynamic(x_source, x_target, edge_feature, att, index, offsets)
     signals, columns, heads, channels = x_source.shape
     entries, rows = index.numel(), offsets.numel() - 1
     shape = signals, rows, heads, channels

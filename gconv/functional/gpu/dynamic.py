@@ -16,7 +16,7 @@ from __future__ import annotations
 # (tl.constexpr is known to Triton alone)
 from torch import Tensor
 
-from gconv.functional.gpu.attention import leaky, online
+from gconv.functional.gpu.additive import leaky, online
 from gconv.functional.gpu.launch import Tile, accumulator, check, entries_of, jit, launch, parts, place_of, tl, wide
 
 
@@ -66,7 +66,7 @@ def _forward(
     tl.store(logsumexp + place, tl.where(empty, float("-inf"), highest + tl.log(norm)), mask=present)
 
 
-def check_attention_v2(
+def check_dynamic(
     x_source: Tensor, x_target: Tensor, edge_feature: Tensor | None, att: Tensor, index: Tensor, offsets: Tensor
 ) -> None:
     """Refuse tensors of other shapes than the module's docstring has.
@@ -87,7 +87,7 @@ def check_attention_v2(
     )
 
 
-def attention_v2_forward(
+def dynamic_forward(
     x_source: Tensor,
     x_target: Tensor,
     edge_feature: Tensor | None,
@@ -109,7 +109,7 @@ def attention_v2_forward(
     Raises:
         ValueError: for shapes that do not fit. ImportError: if Triton is missing.
     """
-    check_attention_v2(x_source, x_target, edge_feature, att, index, offsets)
+    check_dynamic(x_source, x_target, edge_feature, att, index, offsets)
     signals, columns, heads, channels = x_source.shape
     rows = offsets.numel() - 1
     out = x_source.new_empty(signals, rows, heads, channels)

@@ -5,8 +5,6 @@ What is dropped out, returned, exported or differentiated twice goes this way; t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,11 +56,13 @@ def features_weighted(f: Tensor, weights: Tensor, structure: Structure, form: st
     return propagate(spread, structure.arrivals, weights, form=form)
 
 
-def differentiable(
-    steps: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], grad: Tensor
-) -> tuple[Tensor | None, ...]:
-    """The gradients of `steps(*inputs)` by those inputs that have any, themselves differentiable."""
-    wanted = [t for t in inputs if t is not None and t.requires_grad]
-    with torch.enable_grad():
-        found = iter(torch.autograd.grad(steps(*inputs), wanted, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)
+def additive_steps(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None, structure: Structure, slope: float) -> Tensor:
+    """Attention with additive scores, all of it."""
+    return weighted(x, row_softmax(additive_scores(x, a, b, r, structure, slope), structure), structure)
+
+
+def dynamic_steps(
+    x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor, structure: Structure, slope: float
+) -> Tensor:
+    """Attention with dynamic scores, all of it."""
+    return weighted(x, row_softmax(dynamic_scores(x, z, r, attention, structure, slope), structure), structure)

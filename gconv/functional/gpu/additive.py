@@ -95,7 +95,7 @@ def _forward(
     tl.store(logsumexp + place, tl.where(empty, float("-inf"), highest + tl.log(norm)), mask=present)
 
 
-def check_attention(
+def check_additive(
     x: Tensor, score_source: Tensor, score_target: Tensor, edge_score: Tensor | None, index: Tensor, offsets: Tensor
 ) -> None:
     """Refuse tensors of other shapes than the module's docstring has.
@@ -116,7 +116,7 @@ def check_attention(
     )
 
 
-def attention_forward(
+def additive_forward(
     x: Tensor,
     score_source: Tensor,
     score_target: Tensor,
@@ -138,7 +138,7 @@ def attention_forward(
     Raises:
         ValueError: for shapes that do not fit. ImportError: if Triton is missing.
     """
-    check_attention(x, score_source, score_target, edge_score, index, offsets)
+    check_additive(x, score_source, score_target, edge_score, index, offsets)
     signals, columns, heads, channels = x.shape
     rows = offsets.numel() - 1
     out = x.new_empty(signals, rows, heads, channels)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable, dot_scores, features_weighted, row_softmax, weighted
+from gconv.functional.attention.softmax import Mixer, exponentials, largest
+from gconv.functional.attention.steps import dot_scores, features_weighted, row_softmax, weighted
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks
 from gconv.functional.rows import bags, dots
-from gconv.functional.softmax import Edges, Mixer, blocks, exponentials, largest
 
 # Up to so many features an edge, they are taken one by one: each is a pass over whole rows of scores.
 _FEW = 6
@@ -105,7 +106,7 @@ def _dot(
     exact, heads = torch.promote_types(q.dtype, torch.float32), q.shape[2]
     mixer = Mixer(edges, heads)
     features = None if f is None else _Features(f.to(exact), edges)
-    for part in blocks(q, edges):
+    for part in blocks(q, source.numel()):
         near, values = (t[part].to(exact).contiguous() for t in (k, v))
         own = q[part].transpose(1, 2).to(exact).contiguous()
         along = None if u is None else u[part].transpose(1, 2).to(exact).contiguous()
@@ -149,7 +150,7 @@ def _dot_backward(
         return dq, dk, dv, du, df.to(q.dtype)
     mixer = Mixer(edges, heads)
     features = None if f is None else _Features(f.to(exact), edges)
-    for part in blocks(q, edges):
+    for part in blocks(q, source.numel()):
         near, values = (t[part].to(exact).contiguous() for t in (k, v))
         own = q[part].transpose(1, 2).to(exact).contiguous()
         along = None if u is None else u[part].transpose(1, 2).to(exact).contiguous()

@@ -11,68 +11,18 @@ that every step over edges works on whole rows; nodes' values are tables `(N, W)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gconv.domains.blocks import at_once
+from gconv.functional.edge_tables import Edges
 from gconv.functional.rows import bags, dots
 
-# Scores that are worked on at once: a few such tables fit into the cache (on a GPU: `at_once`).
-_BLOCK_NUMBERS = 1 << 18
 # Where all scores are smaller than this, their exponentials need no maximum taken off.
 _SAFE = 40.0
 # From so many entries on (on a CPU), heads and signals go one by one.
 _LONG = 1 << 18
-
-
-@dataclass(frozen=True)
-class Edges:
-    """A structure's sorted rows as plain tensors, for one signal: what a custom operator can be given.
-
-    `source` and `target` are each entry's nodes; `offsets` the rows'. The same in the order of the sorted columns:
-    `target_back`, `offsets_back`; `to_columns` says which entry of the rows stands there.
-    """
-
-    source: Tensor
-    target: Tensor
-    offsets: Tensor
-    target_back: Tensor
-    offsets_back: Tensor
-    to_columns: Tensor
-
-    @property
-    def num_targets(self) -> int:
-        """Rows."""
-        return self.offsets.numel() - 1
-
-    @property
-    def num_sources(self) -> int:
-        """Columns."""
-        return self.offsets_back.numel() - 1
-
-    @cached_property
-    def _entries(self) -> Tensor:
-        return torch.arange(self.source.numel(), dtype=self.offsets.dtype, device=self.offsets.device)
-
-    def into_targets(self, table: Tensor) -> Tensor:
-        """Sums of a table's rows `(E, W)` at their targets, `(T, W)`."""
-        return bags(table, self._entries, self.offsets, None)
-
-    def into_sources(self, table: Tensor) -> Tensor:
-        """Sums of a table's rows at their sources, `(n, W)`."""
-        return bags(table, self.to_columns, self.offsets_back, None)
-
-
-def blocks(x: Tensor, edges: Edges) -> Iterator[slice]:
-    """Which of the signals `(S, n, H, C)` are worked on together."""
-    signals, heads = x.shape[0], x.shape[2]
-    count = max(1, at_once(_BLOCK_NUMBERS, x.device) // max(edges.source.numel() * heads, 1))
-    for start in range(0, signals, count):
-        yield slice(start, min(start + count, signals))
 
 
 def exponentials(scores: Tensor, edges: Edges, bound: float) -> tuple[Tensor, Tensor]:
@@ -168,6 +118,11 @@ def largest(values: Tensor) -> float:
 def by_heads(vectors: Tensor) -> Tensor:
     """`(H, C)` as the matrix `(H · C, H)` that takes all heads' products at once."""
     return torch.diag_embed(vectors.t(), dim1=0, dim2=2).flatten(0, 1)
+
+
+def ends_by_heads(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """`(H, C)` of sources and of targets as the matrix `(H · C, 2 H)` that takes both ends' products at once."""
+    return torch.cat([by_heads(a), by_heads(b)], 1).to(dtype)
 
 
 def softmax_sums(x: Tensor, scores: Tensor, mixer: Mixer, bound: float, out: Tensor) -> None:

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from gconv.domains.graph import Graph
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks
 from gconv.functional.forms import pick
 from gconv.functional.propagate import propagate, sum_forms
 from gconv.functional.rows import bags, dots
-from gconv.functional.softmax import Edges, blocks
 
 
 def _assignments(a: Tensor, c: Tensor, edges: Edges) -> Tensor:
@@ -67,7 +66,7 @@ def _assign(
     out = x.new_zeros(x.shape[0], edges.num_targets, channels)
     if not out.numel() or not source.numel():
         return out
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals = x[part].to(exact)
         shares = _assignments(a[part].to(exact), c.to(exact), edges).mul_(weight.to(exact)[:, None, None])
         index, starts = _tables(edges, heads, signals.shape[0])
@@ -103,7 +102,7 @@ def _assign_backward(
     dx, da = x.new_empty(x.shape), a.new_empty(a.shape)
     heads, channels = x.shape[2:]
     edge_weight = weight.to(exact)[:, None, None]
-    for part in blocks(x, edges):
+    for part in blocks(x, source.numel()):
         signals, dy = x[part].to(exact), grad[part].to(exact)
         count = signals.shape[0]
         shares = _assignments(a[part].to(exact), c.to(exact), edges)

@@ -7,13 +7,11 @@ from torch import Tensor
 from gconv.domains.graph import Graph
 from gconv.domains.operators import Operator, edge_weights
 from gconv.domains.structure import Structure
-from gconv.functional.edgewise import edgewise, of_neighbour
+from gconv.functional.edgewise import EXTREMES, edgewise, of_neighbour
 from gconv.functional.extremes import extreme
 from gconv.functional.messages import reduced
 from gconv.functional.propagate import propagate
 from gconv.pairs import Ends
-
-SUMS, EXTREMES = ("add", "sum", "mean"), ("max", "min")
 
 
 def weighted_operator(ends: Ends, aggr: str) -> tuple[Operator | Structure, Tensor | None]:

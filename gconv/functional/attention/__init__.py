@@ -10,7 +10,7 @@ Forms, equal to rounding:
 
     fused      a few signals at a time; no score outlives its block, the backward pass works them out again
     portable   scores and coefficients as tensors, plain torch operations: what is dropped out, looked at or exported
-    triton     one kernel a pass, on a GPU or through Triton's interpreter (`gpu.operators`)
+    triton     one kernel a pass, on a GPU or through Triton's interpreter (`functional.gpu`)
 
 The steps, scores and coefficients as tensors, run with their sum in every form of a weighted sum ('gather', 'sparse').
 
@@ -28,10 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.additive import fused_additive
-from gconv.functional.dotted import fused_dot
-from gconv.functional.dynamic import fused_dynamic
-from gconv.functional.explicit import (
+from gconv.functional.attention.additive import fused_additive
+from gconv.functional.attention.dot import fused_dot
+from gconv.functional.attention.dynamic import fused_dynamic
+from gconv.functional.attention.steps import (
     additive_scores,
     dot_scores,
     dynamic_scores,
@@ -39,8 +39,8 @@ from gconv.functional.explicit import (
     row_softmax,
     weighted,
 )
+from gconv.functional.attention.triton import triton_additive, triton_dynamic
 from gconv.functional.forms import default_form, pick
-from gconv.functional.gpu.operators import triton_additive, triton_dynamic
 from gconv.functional.propagate import sum_forms
 
 

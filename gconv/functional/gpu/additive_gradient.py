@@ -6,7 +6,7 @@
     dx[j]            = Σ_{q out of j} a[q] dy[t(q)]     one kernel over the transposed rows,
     dscore_source[j] = Σ_{q out of j} dscore[q]         and the same one
 
-Shapes: as `attention` has them. Cost: twice the forward pass, and a write of the edges' gradients where they have
+Shapes: as `additive` has them. Cost: twice the forward pass, and a write of the edges' gradients where they have
 scores: one for each signal, which are then added in order.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gconv.functional.gpu.attention import check_attention, leaky, share_of, steepness
+from gconv.functional.gpu.additive import check_additive, leaky, share_of, steepness
 from gconv.functional.gpu.launch import (
     Tile,
     accumulator,
@@ -125,7 +125,7 @@ def _columns(
     tl.store(grad_source + place, total_score.to(grad_source.dtype.element_ty), mask=present)
 
 
-def attention_backward(
+def additive_backward(
     grad: Tensor,
     out: Tensor,
     logsumexp: Tensor,
@@ -143,14 +143,14 @@ def attention_backward(
     """The gradients by x, score_source, score_target and edge_score (None if that is), each in its own dtype.
 
     Args:
-        grad: by `out`, `(S, T, H, c)`. out, logsumexp: what `attention_forward` gave for the arguments that follow.
+        grad: by `out`, `(S, T, H, c)`. out, logsumexp: what `additive_forward` gave for the arguments that follow.
         index_back, offsets_back: the transposed rows: which of the T each entry reads, and where each of the n begins.
         entry_back: `(E,)`, which sorted entry each transposed entry is; read only where there are edge scores.
 
     Raises:
         ValueError: for shapes that do not fit. ImportError: if Triton is missing.
     """
-    check_attention(x, score_source, score_target, edge_score, index, offsets)
+    check_additive(x, score_source, score_target, edge_score, index, offsets)
     signals, columns, heads, channels = x.shape
     entries, rows = index.numel(), offsets.numel() - 1
     shape = signals, rows, heads, channels

@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gconv.domains.structure import Structure
-from gconv.functional.custom import operator
-from gconv.functional.explicit import differentiable, dynamic_scores, row_softmax, weighted
+from gconv.functional.attention.softmax import Mixer, by_heads, largest, softmax_sums, softmax_sums_backward
+from gconv.functional.attention.steps import dynamic_steps
+from gconv.functional.custom import differentiable, operator
+from gconv.functional.edge_tables import Edges, blocks
 from gconv.functional.rows import bags
-from gconv.functional.softmax import Edges, Mixer, blocks, by_heads, largest, softmax_sums, softmax_sums_backward
 
 # Numbers of the sums on edges that are made at once.
 _CHUNK_NUMBERS = 1 << 21
@@ -80,7 +81,7 @@ def _dynamic(
         return table.new_zeros(signals, nodes, heads, channels), kept.zero_()
     out, matrix, pairs = table.new_empty(signals, nodes, heads, channels), by_heads(a.to(exact)), ends.pairs()
     r, mixer = None if r is None else r.to(exact).flatten(1), Mixer(ends.rows, heads)
-    for block in blocks(out, edges):
+    for block in blocks(out, source.numel()):
         rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
         for i in range(rows.shape[0]):
             for part, sums in ends.sums(rows[i].flatten(1), r, pairs, width):
@@ -123,7 +124,7 @@ def _dynamic_backward(
     dtable, da, pairs = table.new_empty(table.shape), a.new_zeros(width, dtype=exact), ends.pairs()
     factors, spread = a.to(exact).flatten(), by_heads(torch.ones_like(a, dtype=exact)).t().contiguous()
     r, mixer = None if r is None else r.to(exact).flatten(1), Mixer(ends.rows, heads)
-    for block in blocks(grad, edges):
+    for block in blocks(grad, source.numel()):
         rows = table[block].to(exact).reshape(-1, nodes * sides, heads, channels)
         scores = kept[block].transpose(0, 1).flatten(1)
         dy, bound = grad[block].to(exact), largest(scores)
@@ -166,8 +167,7 @@ def _gradients(ctx, grad: Tensor, _: Tensor):
         structure = Structure(edges[0].long(), edges[1].long(), table.shape[1], table.shape[1])
 
         def steps(table: Tensor, r: Tensor | None, a: Tensor) -> Tensor:
-            x, z = table[:, :, 0], table[:, :, -1]
-            return weighted(x, row_softmax(dynamic_scores(x, z, r, a, structure, ctx.slope), structure), structure)
+            return dynamic_steps(table[:, :, 0], table[:, :, -1], r, a, structure, ctx.slope)
 
         gradients = differentiable(steps, (table, r, a), grad)
     else:

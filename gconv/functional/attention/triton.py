@@ -12,24 +12,22 @@ is kept. Differentiated twice, it goes by plain torch operations. Triton loads w
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from gconv.domains.structure import Structure
 from gconv.functional import gpu
-from gconv.functional.custom import operator
-from gconv.functional.explicit import additive_scores, differentiable, dynamic_scores, row_softmax, weighted
-
-
-def _by_heads(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """`(H, C)` twice as the matrix `(H · C, 2 H)` that takes all heads' products at once."""
-    return torch.cat([torch.block_diag(*vectors[:, :, None]) for vectors in (a, b)], 1).to(dtype)
+from gconv.functional.attention.softmax import ends_by_heads
+from gconv.functional.attention.steps import additive_steps, dynamic_steps
+from gconv.functional.custom import differentiable, operator
 
 
 def _ends(x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The two scores of a node, `(S, N, H)` each, in float32 at least."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    both = x.flatten(2).to(exact) @ _by_heads(a, b, exact)
+    both = x.flatten(2).to(exact) @ ends_by_heads(a, b, exact)
     source, target = both.split(a.shape[0], -1)
     return source.contiguous(), target.contiguous()
 
@@ -63,7 +61,7 @@ def _additive(
 ) -> tuple[Tensor, Tensor]:
     if not x.numel() or not source.numel():
         return _nothing(x, x.shape[1])
-    return gpu.attention_forward(x, *_ends(x, a, b), r, source, offsets, slope)
+    return gpu.additive_forward(x, *_ends(x, a, b), r, source, offsets, slope)
 
 
 @_additive.register_fake
@@ -92,11 +90,11 @@ def _additive_backward(
         return x.new_zeros(x.shape), a.new_zeros(a.shape), b.new_zeros(b.shape), dr
     heads, channels = a.shape
     ends = _ends(x, a, b)
-    through, dp, dq, found = gpu.attention_backward(
+    through, dp, dq, found = gpu.additive_backward(
         grad, out, logsumexp, x, *ends, r, source, offsets, target_back, offsets_back, to_columns, slope
     )
     slopes = torch.cat([dp, dq], -1)
-    dx = through + (slopes @ _by_heads(a, b, slopes.dtype).t()).view(x.shape)
+    dx = through + (slopes @ ends_by_heads(a, b, slopes.dtype).t()).view(x.shape)
     dmatrix = x.reshape(-1, heads * channels).to(slopes.dtype).t() @ slopes.flatten(0, 1)
     da, db = (half.view(heads, channels, heads).diagonal(dim1=0, dim2=2).t() for half in dmatrix.split(heads, 1))
     kept = dr if found is None else found
@@ -125,7 +123,7 @@ def _dynamic(
 ) -> tuple[Tensor, Tensor]:
     if not x.numel() or not z.numel() or not source.numel():
         return _nothing(x, z.shape[1])
-    return gpu.attention_v2_forward(x, z, r, attention, source, offsets, slope)
+    return gpu.dynamic_forward(x, z, r, attention, source, offsets, slope)
 
 
 @_dynamic.register_fake
@@ -152,7 +150,7 @@ def _dynamic_backward(
     dr = x.new_zeros(0) if r is None else r.new_zeros(r.shape)
     if not x.numel() or not z.numel() or not source.numel():
         return x.new_zeros(x.shape), z.new_zeros(z.shape), dr, attention.new_zeros(attention.shape)
-    dx, dz, found, da = gpu.attention_v2_backward(
+    dx, dz, found, da = gpu.dynamic_backward(
         grad, out, logsumexp, x, z, r, attention, source, offsets, target_back, offsets_back, to_columns, slope
     )
     return dx, dz, dr if found is None else found, da
@@ -176,10 +174,7 @@ def _additive_gradients(ctx, grad: Tensor, _: Tensor | None):
     x, a, b, r, out, logsumexp, source, target, *rows = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
         structure = Structure(source.long(), target.long(), x.shape[1], x.shape[1])
-
-        def steps(x: Tensor, a: Tensor, b: Tensor, r: Tensor | None) -> Tensor:
-            return weighted(x, row_softmax(additive_scores(x, a, b, r, structure, ctx.slope), structure), structure)
-
+        steps = partial(additive_steps, structure=structure, slope=ctx.slope)
         found = differentiable(steps, (x, a, b, r), grad)
     else:
         *found, dr = _additive_backward(grad, out, logsumexp, x, a, b, r, ctx.slope, source, *rows)
@@ -191,11 +186,7 @@ def _dynamic_gradients(ctx, grad: Tensor, _: Tensor | None):
     x, z, r, attention, out, logsumexp, source, target, *rows = ctx.saved_tensors
     if torch.is_grad_enabled():  # to be differentiated again: the same in steps that know their derivatives
         structure = Structure(source.long(), target.long(), x.shape[1], z.shape[1])
-
-        def steps(x: Tensor, z: Tensor, r: Tensor | None, attention: Tensor) -> Tensor:
-            scores = dynamic_scores(x, z, r, attention, structure, ctx.slope)
-            return weighted(x, row_softmax(scores, structure), structure)
-
+        steps = partial(dynamic_steps, structure=structure, slope=ctx.slope)
         found = differentiable(steps, (x, z, r, attention), grad)
     else:
         dx, dz, dr, da = _dynamic_backward(grad, out, logsumexp, x, z, r, attention, ctx.slope, source, *rows)
