@@ -115,7 +115,7 @@ def model_to_grid(model: nn.Module) -> nn.Module:
     >>> model_to_grid(model_to_graph(models.lenet5())).conv1
     Conv2d(1, 6, kernel_size=(5, 5), padding='same')
     """
-    ndims = {len(m.window.kernel_size) for m in model.modules() if isinstance(m, DirectionalConv)}
+    ndims = {len(m.kernel_size) for m in model.modules() if isinstance(m, DirectionalConv)}
     ndims |= {m.pool.ndim for m in model.modules() if isinstance(m, GridPool)}
     ndim = ndims.pop() if ndims else 2
     return _carry(_checked(model), lambda layer: _grid_twin(layer, ndim), ndim, {})

@@ -95,6 +95,26 @@ class DirectionalConv(GraphLayer):
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Taps an axis."""
+        return self.window.kernel_size
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Steps from one output node to the next, an axis."""
+        return self.window.stride
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """Steps from one tap to the next, an axis."""
+        return self.window.dilation
+
+    @property
+    def padding_mode(self) -> str:
+        """What lies beyond the border."""
+        return self.window.padding_mode
+
     def reset_parameters(self) -> None:
         """Draw weights as torch's convolutions do, U(±1 / sqrt(taps · C_in / groups))."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))

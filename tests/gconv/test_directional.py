@@ -86,6 +86,13 @@ def test_there_and_back_again():
     assert repr(back) == repr(conv)
 
 
+def test_settings_read_as_those_of_conv2d():
+    settings = {"kernel_size": (3, 5), "stride": (2, 1), "dilation": (1, 2), "padding_mode": "reflect"}
+    ours, theirs = DirectionalConv(3, 4, padding=1, **settings), torch.nn.Conv2d(3, 4, padding=1, **settings)
+    for name in ("in_channels", "out_channels", "groups", "padding_mode", "kernel_size", "stride", "dilation"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
 def test_from_conv2d_copies_and_flips():
     conv = Conv2d(1, 1, 3, padding="same", true_convolution=True)
     layer, graph = DirectionalConv.from_conv2d(conv), grid_graph((5, 5))

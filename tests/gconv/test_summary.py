@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from gconv.summary import closing_lines
 from torch import Tensor, nn
 
 from gconv import GCNConv, GraphLayer, GraphOps, MessagePassing, grid_graph
 from gconv.accounting import summary
 from gconv.families import FAMILIES
 from gconv.functional import propagate
-from gconv.summary import closing_lines
 from gconv.work import Work
 from grid_cnn import Concat, Grid, Sequential, models
 
