@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from gconv.summary import closing_lines
 from torch import Tensor, nn
 
 from gconv import GCNConv, GraphLayer, GraphOps, MessagePassing, grid_graph
 from gconv.accounting import summary
+from gconv.commands.summary import closing_lines
 from gconv.families import FAMILIES
 from gconv.functional import propagate
 from gconv.work import Work
