@@ -18,7 +18,7 @@ from gconv.domains.graph import Graph
 from gconv.norm import BatchNorm, LocalResponseNorm
 from gconv.pooling import Flatten, GlobalAvgPool, GlobalMaxPool, GridPool
 from gconv.spatial import DirectionalConv
-from grid_cnn import Conv1d, Conv2d, Conv3d, Grid, Layer, Sequential, norm, pool
+from grid_cnn import Conv1d, Conv2d, Conv3d, Grid, Layer, Sequential, norm, pool, readout
 from grid_cnn.join import Join
 from grid_cnn.models.inception_resnet import Scale
 from grid_cnn.models.network import Network
@@ -183,7 +183,7 @@ def _graph_twin(layer: Layer) -> Layer | None:
         return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
     if isinstance(layer, _EVERYWHERE):
         return copy.deepcopy(layer)
-    readouts = {pool.GlobalAvgPool: GlobalAvgPool, pool.GlobalMaxPool: GlobalMaxPool, pool.Flatten: Flatten}
+    readouts = {readout.GlobalAvgPool: GlobalAvgPool, readout.GlobalMaxPool: GlobalMaxPool, readout.Flatten: Flatten}
     return readouts[type(layer)]() if type(layer) in readouts else None
 
 
@@ -209,5 +209,5 @@ def _grid_twin(layer: Layer, ndim: int) -> Layer | None:
         return norm.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, ndim=ndim)
     if isinstance(layer, _EVERYWHERE):
         return copy.deepcopy(layer)
-    readouts = {GlobalAvgPool: pool.GlobalAvgPool, GlobalMaxPool: pool.GlobalMaxPool, Flatten: pool.Flatten}
+    readouts = {GlobalAvgPool: readout.GlobalAvgPool, GlobalMaxPool: readout.GlobalMaxPool, Flatten: readout.Flatten}
     return cast(Layer, readouts[type(layer)](ndim)) if type(layer) in readouts else None

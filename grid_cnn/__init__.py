@@ -25,9 +25,6 @@ from grid_cnn.pool import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
-    Flatten,
-    GlobalAvgPool,
-    GlobalMaxPool,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
@@ -35,6 +32,7 @@ from grid_cnn.pool import (
     MinPool2d,
     MinPool3d,
 )
+from grid_cnn.readout import Flatten, GlobalAvgPool, GlobalMaxPool
 from grid_cnn.separable import LENET_C3, DepthwiseConv2d, PartialConv2d, SeparableConv2d
 from grid_cnn.squash import ScaledTanh
 from grid_cnn.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

@@ -31,7 +31,8 @@ from grid_cnn.local import LocallyConnected1d, LocallyConnected2d, PositionBias
 from grid_cnn.models.auxiliary import AuxiliaryNetwork
 from grid_cnn.models.fit import fitted
 from grid_cnn.models.wiring import Wired
-from grid_cnn.pool import Flatten, Pool
+from grid_cnn.pool import Pool
+from grid_cnn.readout import Flatten
 from grid_cnn.separable import PartialConv2d
 from grid_cnn.tables import UNKNOWN, Row, Table
 

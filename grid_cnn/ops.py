@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import nn
 
-from grid_cnn import adaptive, conv, join, norm, pool
+from grid_cnn import adaptive, conv, join, norm, pool, readout
 from grid_cnn.arithmetic import Padding
 from grid_cnn.layer import Layer, check_ndim
 
@@ -179,11 +179,11 @@ class GridOps:
 
     def global_avg_pool(self) -> Layer:
         """`GlobalAvgPool`."""
-        return pool.GlobalAvgPool(self.ndim)
+        return readout.GlobalAvgPool(self.ndim)
 
     def global_max_pool(self) -> Layer:
         """`GlobalMaxPool`."""
-        return pool.GlobalMaxPool(self.ndim)
+        return readout.GlobalMaxPool(self.ndim)
 
     def norm(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
         """`BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`."""
@@ -204,4 +204,4 @@ class GridOps:
 
     def flatten(self) -> Layer:
         """`Flatten`."""
-        return pool.Flatten(self.ndim)
+        return readout.Flatten(self.ndim)

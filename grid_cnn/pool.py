@@ -1,11 +1,9 @@
-"""Pools on grids: max, min and average over windows, and over the whole grid.
+"""Pools on grids: max, min and average over windows.
 
-    y[c, p] = max / min / mean over the window of x[c, S p + d m - P]        (windows)
-    y[c]    = mean or max over all cells of x[c, ·]                          (global)
+    y[c, p] = max / min / mean over the window of x[c, S p + d m - P]
 
-Shapes: `(B, C, *size) -> (B, C, *output_size(size, F, S, P, d))` for windows, `(B, C)` for the global ones. No
-parameters. Constructors are torch's. Windowed pools do not wrap around on a periodic grid; their padding is never the
-maximum, nor the minimum.
+Shapes: `(B, C, *size) -> (B, C, *output_size(size, F, S, P, d))`. No parameters. Constructors are torch's. They do not
+wrap around on a periodic grid; padding is never the maximum, nor the minimum.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from grid_cnn.arithmetic import output_size, per_axis
 from grid_cnn.domain import Domain, Grid
-from grid_cnn.layer import GridLayer, LeavesDomain, check_ndim
+from grid_cnn.layer import GridLayer
 
 Size = int | Sequence[int]
 
@@ -263,52 +261,3 @@ class AvgPool3d(_AvgPool):
     """
 
     ndim = 3
-
-
-class _WholeGrid(GridLayer, LeavesDomain):
-    def __init__(self, ndim: int = 2) -> None:
-        super().__init__()
-        self.ndim = check_ndim(type(self).__name__, ndim)
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return tuple(range(-self.ndim, 0))
-
-
-class GlobalAvgPool(_WholeGrid):
-    """The mean of every channel over the whole grid: `(B, C, *size) -> (B, C)`.
-
-    >>> import torch
-    >>> GlobalAvgPool()(torch.ones(2, 3, 4, 4)).shape
-    torch.Size([2, 3])
-    """
-
-    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
-        self.grid(input, domain)
-        return input.mean(self.axes)
-
-
-class GlobalMaxPool(_WholeGrid):
-    """The largest value of every channel over the whole grid: `(B, C, *size) -> (B, C)`.
-
-    >>> import torch
-    >>> GlobalMaxPool()(torch.ones(2, 3, 4, 4)).shape
-    torch.Size([2, 3])
-    """
-
-    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
-        self.grid(input, domain)
-        return input.amax(self.axes)
-
-
-class Flatten(_WholeGrid):
-    """All values of a signal as one vector, channel by channel: `(B, C, *size) -> (B, C · cells)`.
-
-    >>> import torch
-    >>> Flatten()(torch.ones(2, 3, 4, 4)).shape
-    torch.Size([2, 48])
-    """
-
-    def forward(self, input: Tensor, domain: Domain | None = None) -> Tensor:
-        self.grid(input, domain)
-        return input.flatten(-self.ndim - 1)
