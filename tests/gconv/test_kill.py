@@ -78,24 +78,40 @@ def processes():
     return context
 
 
+def newest(folder):
+    """When the newest checkpoint was written, if there is one."""
+    path = folder / "last.safetensors"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def until_a_checkpoint(process, folder):
+    """Wait until a process writes one."""
+    before = newest(folder)
+    while newest(folder) == before and process.is_alive():
+        time.sleep(0.001)
+
+
 @pytest.fixture(scope="module")
 def unharmed(processes, tmp_path_factory):
-    """How a run ends that is never killed, and how long it takes."""
+    """How a run ends that is never killed; how long it takes up to its first checkpoint, and from there to the end."""
     processes.Process(target=int).start()  # the server's imports are not the run's
     folder = tmp_path_factory.mktemp("unharmed") / "run"
     process = processes.Process(target=command, args=(folder,))
-    process.start()
-    while not folder.with_suffix(".log").exists() and process.is_alive():
-        time.sleep(0.001)
     began = time.monotonic()
+    process.start()
+    until_a_checkpoint(process, folder)
+    first = time.monotonic()
     process.join()
     assert process.exitcode == 0
-    return final(folder), time.monotonic() - began
+    return final(folder), first - began, time.monotonic() - first
 
 
 def test_killed_at_random_moments(processes, unharmed, tmp_path):
-    """SIGKILL twenty times, in as many runs as that takes; each ends as the run that was never killed."""
-    whole, seconds = unharmed
+    """SIGKILL twenty times, in as many runs as that takes; each ends as the run that was never killed.
+
+    One time in five while it begins, else some time after its first checkpoint.
+    """
+    whole, beginning, rest = unharmed
     moments = random.Random(1998)
     folders = (tmp_path / str(number) for number in itertools.count())
     folder, killed, stages = next(folders), 0, set()
@@ -103,7 +119,10 @@ def test_killed_at_random_moments(processes, unharmed, tmp_path):
         process = processes.Process(target=command, args=(folder,))
         process.start()
         if killed < 20:
-            process.join(moments.uniform(0.05, 1) * seconds)
+            early = killed % 5 == 0
+            if not early:
+                until_a_checkpoint(process, folder)
+            process.join(moments.uniform(0, beginning if early else rest / 2))
             process.kill()
         process.join()
         if process.exitcode == -signal.SIGKILL:
